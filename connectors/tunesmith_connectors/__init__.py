@@ -1,0 +1,1 @@
+"""Clients of other systems. They import nothing from the service."""

@@ -1,0 +1,76 @@
+"""Errors that a caller can act on: a stable `code`, a message, and a `hint` that says what to do next."""
+
+from typing import Any, ClassVar
+
+
+class TunesmithError(Exception):
+    """Base of every error that is shown to a caller. `status` is the HTTP status it answers with."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None, param: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+        self.error_code = code or self.code
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"code": self.error_code, "message": self.message, "hint": self.hint, "param": self.param}
+
+
+class BadInput(TunesmithError):
+    status = 400
+    code = "bad_input"
+
+
+class Unauthorized(TunesmithError):
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(TunesmithError):
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(TunesmithError):
+    status = 404
+    code = "not_found"
+
+
+class Conflict(TunesmithError):
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(TunesmithError):
+    status = 413
+    code = "too_large"
+
+
+class GateNotMet(TunesmithError):
+    status = 409
+    code = "gate_not_met"
+
+
+class ParityError(TunesmithError):
+    status = 500
+    code = "parity_failed"
+
+
+class DiskFull(TunesmithError):
+    status = 507
+    code = "disk_full"
+
+
+class Unavailable(TunesmithError):
+    """Another system is away or answers nonsense. `retryable`: the same call may go through later."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None, retryable: bool = True):
+        super().__init__(message, code=code, hint=hint)
+        self.retryable = retryable

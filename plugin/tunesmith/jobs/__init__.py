@@ -1,0 +1,1 @@
+"""The durable queue, the worker and events. Knows nothing of what a job does."""

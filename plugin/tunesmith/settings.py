@@ -1,0 +1,57 @@
+"""Settings: environment (`TUNESMITH_*`), then `.env`, then one file per secret in `TUNESMITH_SECRETS_DIR`."""
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the service and its child processes need to know. URLs of other systems come from here only."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESMITH_", env_file=".env", extra="ignore")
+
+    home: Path = Field(Path("~/.tunesmith"), description="Data folder: database, datasets, jobs, models.")
+    models: Path | None = Field(None, description="Folder with further base models in Hugging Face layout.")
+    parts: Path = Field(
+        Path(sys.prefix) / "share" / "tunesmith",
+        description="llama.cpp's converter, the packaged base model and what is prepared from it once.",
+    )
+    llama_cpp: Path | None = Field(None, description="Your own llama.cpp checkout; used before the packaged one.")
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    database_url: str | None = Field(None, description="Default: SQLite in the data folder.")
+    admin_key: SecretStr | None = Field(None, description="The first key. Default: made and shown once.")
+    log_level: str = "INFO"
+
+    paperless_url: str | None = None
+    paperless_token: SecretStr | None = None
+    ollama_url: str | None = None
+    litellm_url: str | None = None
+    litellm_key: SecretStr | None = None
+
+    target: str = Field("auto", description="Where models go live: auto (ollama if its URL is set), llamacpp, ollama.")
+    quantization: str = Field("q8_0", description="Of the served model: q8_0, q4_k_m, f16.")
+    train_minutes: float = Field(9.5, gt=0, description="Time that an automatic plan may spend training on a CPU.")
+    max_upload_mb: int = Field(512, gt=0)
+    min_free_disk_mb: int = Field(1024, ge=0, description="A job pauses rather than fill the disk beyond this.")
+
+    def model_post_init(self, _context: Any) -> None:
+        for name in ("home", "models", "parts", "llama_cpp"):
+            path = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, path.expanduser().resolve())
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'tunesmith.sqlite3'}"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings(_secrets_dir=os.environ.get("TUNESMITH_SECRETS_DIR"))  # type: ignore[call-arg]

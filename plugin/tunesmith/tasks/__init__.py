@@ -1,0 +1,1 @@
+"""What a model must do. One file per task; see `base.py`."""

@@ -1,0 +1,85 @@
+"""Conversations, and how a dataset row lies on disk: one ShareGPT object per line."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
+_FROM_SHAREGPT: dict[str, Role] = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
+class Message(TypedDict):
+    role: Role
+    content: str
+
+
+@dataclass
+class Row:
+    """One training example. The last message is the assistant's answer; only that answer is learnt."""
+
+    messages: list[Message]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+
+    @property
+    def prompt(self) -> list[Message]:
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1]["content"]
+
+
+def from_sharegpt(conversations: list[dict[str, str]]) -> list[Message]:
+    return [{"role": _FROM_SHAREGPT[turn["from"]], "content": turn["value"]} for turn in conversations]
+
+
+def to_sharegpt(messages: list[Message]) -> list[dict[str, str]]:
+    return [{"from": _TO_SHAREGPT[m["role"]], "value": m["content"]} for m in messages]
+
+
+def row_to_json(row: Row) -> str:
+    data: dict[str, Any] = {"conversations": to_sharegpt(row.messages)}
+    if row.provenance:
+        data["provenance"] = row.provenance
+    if row.weight != 1.0:
+        data["weight"] = row.weight
+    return json.dumps(data, ensure_ascii=False)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Rows of a split that Tunesmith wrote itself. Uploads go through `datasets.formats` instead."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            data = json.loads(line)
+            yield Row(
+                messages=from_sharegpt(data["conversations"]),
+                provenance=data.get("provenance", {}),
+                weight=data.get("weight", 1.0),
+            )
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Write rows whole or not at all; returns how many."""
+    count = 0
+    partial = path.with_suffix(path.suffix + ".partial")
+    with partial.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(row_to_json(row) + "\n")
+            count += 1
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+    return count
