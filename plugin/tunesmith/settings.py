@@ -54,4 +54,4 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    return Settings(_secrets_dir=os.environ.get("TUNESMITH_SECRETS_DIR"))  # type: ignore[call-arg]
+    return Settings(_secrets_dir=os.environ.get("TUNESMITH_SECRETS_DIR"))

@@ -1,1 +1,1 @@
-"""See the modules."""
+"""Training: the plan (time, memory, hyper-parameters), the trainer, checks, checkpoints and backends."""

@@ -1,0 +1,1 @@
+"""Parts of the sample document generator: words, senders, layouts, scanning damage, Paperless wire form."""

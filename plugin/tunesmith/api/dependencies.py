@@ -1,0 +1,47 @@
+"""What routes ask for: the data folder, and a caller who may do this."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from tunesmith.api import keys
+from tunesmith.errors import Forbidden, Unauthorized
+from tunesmith.store.workspace import Workspace
+
+_bearer = HTTPBearer(auto_error=False, description="An API key. The first one is shown at the first start.")
+
+
+def get_workspace(request: Request) -> Workspace:
+    workspace: Workspace = request.app.state.workspace
+    return workspace
+
+
+WorkspaceDep = Annotated[Workspace, Depends(get_workspace)]
+
+
+def needs(scope: str) -> Callable[..., keys.Caller]:
+    """A dependency that lets only callers with `scope` (or admin) through."""
+
+    def check(
+        workspace: WorkspaceDep,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> keys.Caller:
+        caller = keys.identify(workspace, credentials.credentials) if credentials else None
+        if caller is None:
+            raise Unauthorized(
+                "The API key is missing or unknown.",
+                hint="Send 'Authorization: Bearer <key>'. The first key was shown at the first start of the service.",
+            )
+        if not caller.may(scope):
+            raise Forbidden(f"This key lacks the scope {scope!r}.", hint=f"Use a key with the scope {scope} or admin.")
+        return caller
+
+    return check
+
+
+CanRead = Depends(needs("read"))
+CanTrain = Depends(needs("train"))
+CanPublish = Depends(needs("publish"))
+CanAdmin = Depends(needs("admin"))

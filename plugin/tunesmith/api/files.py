@@ -1,0 +1,85 @@
+"""`/v1/files`, as OpenAI's SDKs call it."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi.responses import FileResponse
+from pydantic import BaseModel
+
+from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.problems import OPENAI
+from tunesmith.api.schemas import Page, page
+from tunesmith.recipes import files
+from tunesmith.store.tables import File
+
+router = APIRouter(prefix="/v1/files", tags=[OPENAI])
+
+
+class FileObject(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+    report: dict[str, Any] = {}
+
+
+class Deleted(BaseModel):
+    id: str
+    object: str
+    deleted: bool = True
+
+
+def view(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "report": file.report,
+    }
+
+
+def _chunks(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
+    while chunk := upload.file.read(size):
+        yield chunk
+
+
+@router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
+def create_file(workspace: WorkspaceDep, file: UploadFile, purpose: Annotated[str, Form()] = "fine-tune") -> Any:
+    """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
+    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, _chunks(file)))
+
+
+@router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])
+def list_files(
+    workspace: WorkspaceDep,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    after: str | None = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> Any:
+    found = files.list_files(workspace, purpose=purpose, limit=limit + 1, after=after, ascending=order == "asc")
+    return page([view(file) for file in found], limit)
+
+
+@router.get("/{file_id}", operation_id="get_file", dependencies=[CanRead], response_model=FileObject)
+def get_file(workspace: WorkspaceDep, file_id: str) -> Any:
+    return view(files.get_file(workspace, file_id))
+
+
+@router.get("/{file_id}/content", operation_id="get_file_content", dependencies=[CanRead])
+def get_file_content(workspace: WorkspaceDep, file_id: str) -> FileResponse:
+    file = files.get_file(workspace, file_id)
+    path = workspace.artifacts.file(file.id)
+    return FileResponse(path, media_type="application/jsonl", filename=file.filename)
+
+
+@router.delete("/{file_id}", operation_id="delete_file", dependencies=[CanTrain], response_model=Deleted)
+def delete_file(workspace: WorkspaceDep, file_id: str) -> Any:
+    files.delete_file(workspace, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}

@@ -1,0 +1,35 @@
+"""`/healthz`: the process is up. `/readyz`: it can do its work."""
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from tunesmith import __version__
+from tunesmith.api.dependencies import WorkspaceDep
+from tunesmith.errors import DiskFull
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    status: str
+    version: str = __version__
+    reason: str | None = None
+
+
+@router.get("/healthz", operation_id="get_health", response_model=Health)
+async def get_health() -> Health:
+    return Health(status="ok")
+
+
+@router.get("/readyz", operation_id="get_readiness", response_model=Health)
+def get_readiness(workspace: WorkspaceDep, response: Response) -> Health:
+    try:
+        with workspace.database.read() as session:
+            session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+        workspace.artifacts.require_space()
+    except (SQLAlchemyError, DiskFull) as error:
+        response.status_code = 503
+        return Health(status="not ready", reason=str(error).splitlines()[0])
+    return Health(status="ready")

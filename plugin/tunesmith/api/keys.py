@@ -1,0 +1,68 @@
+"""API keys: scopes, stored as a digest, compared in constant time. The first one is made, and shown, once."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from tunesmith.store.artifacts import new_id
+from tunesmith.store.tables import Key
+from tunesmith.store.workspace import Workspace
+
+SCOPES = ("read", "train", "publish", "admin")
+
+
+@dataclass(frozen=True)
+class Caller:
+    key_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+def ensure_first_key(workspace: Workspace) -> str | None:
+    """Returns the secret of a new first key, to be shown once; None when there is a key already.
+
+    `TUNESMITH_ADMIN_KEY`, when set, is that key; changing it changes the key.
+    """
+    given = workspace.settings.admin_key
+    with workspace.database.write() as session:
+        if given is not None:
+            session.merge(_row("key-admin", "TUNESMITH_ADMIN_KEY", given.get_secret_value(), ["admin"]))
+            return None
+        if session.scalars(select(Key.id)).first() is not None:
+            return None
+        secret = f"tsk-{secrets.token_urlsafe(32)}"
+        session.add(_row(new_id("key"), "first", secret, ["admin"]))
+        return secret
+
+
+def create_key(workspace: Workspace, name: str, scopes: Iterable[str]) -> str:
+    """Returns the secret; only its digest is kept."""
+    secret = f"tsk-{secrets.token_urlsafe(32)}"
+    with workspace.database.write() as session:
+        session.add(_row(new_id("key"), name, secret, sorted(scopes)))
+    return secret
+
+
+def identify(workspace: Workspace, secret: str) -> Caller | None:
+    """Whose key this is. Every stored digest is compared, so that time tells nothing."""
+    digest = _digest(secret)
+    found = None
+    with workspace.database.read() as session:
+        for key in session.scalars(select(Key)):
+            if hmac.compare_digest(key.digest, digest):
+                found = Caller(key.id, frozenset(key.scopes))
+    return found
+
+
+def _row(key_id: str, name: str, secret: str, scopes: list[str]) -> Key:
+    return Key(id=key_id, name=name, digest=_digest(secret), scopes=scopes)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""`/v1/models`: OpenAI's list, and versions, publishing and rolling back."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
+from tunesmith.api.problems import OPENAI
+from tunesmith.api.schemas import Open
+from tunesmith.recipes import models
+
+openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI])
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ModelObject(Open):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "tunesmith"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+class Version(Open):
+    """A version of a published model, with what was measured of it as served."""
+
+    name: str
+    version: str
+    live: bool
+    run_id: str
+    base_model: str
+    created_at: int
+    evaluation: dict[str, Any]
+
+
+class VersionList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Version]
+
+
+class PublishVersion(BaseModel):
+    version: str
+
+
+def _model(version: Any) -> dict[str, Any]:
+    created = int(version.created_at)
+    return {
+        "id": version.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "tunesmith",
+        "root": version.base_model,
+    }
+
+
+@openai_router.get("", operation_id="list_models", dependencies=[CanRead], response_model=ModelList)
+def list_models(workspace: WorkspaceDep) -> Any:
+    """The live models: each `id` is what `/v1/chat/completions` takes."""
+    return {"object": "list", "data": [_model(version) for _, version in models.list_models(workspace)]}
+
+
+@openai_router.get("/{name}", operation_id="get_model", dependencies=[CanRead], response_model=ModelObject)
+def get_model(workspace: WorkspaceDep, name: str) -> Any:
+    return _model(models.find(workspace, name))
+
+
+@router.get("/{name}/versions", operation_id="list_model_versions", dependencies=[CanRead], response_model=VersionList)
+def list_versions(workspace: WorkspaceDep, name: str) -> Any:
+    live = models.find(workspace, name).version
+    rows = models.list_versions(workspace, name)
+    return {"object": "list", "data": [models.view(row, live=row.version == live) for row in rows]}
+
+
+@router.post("/{name}/publish", operation_id="publish_model", dependencies=[CanPublish], response_model=Version)
+def publish(workspace: WorkspaceDep, name: str, body: PublishVersion) -> Any:
+    """Put a version that has passed its gate live."""
+    return models.view(models.make_live(workspace, name, body.version), live=True)
+
+
+@router.post("/{name}/rollback", operation_id="roll_back_model", dependencies=[CanPublish], response_model=Version)
+def roll_back(workspace: WorkspaceDep, name: str) -> Any:
+    """Put the version before the live one live again."""
+    return models.view(models.roll_back(workspace, name), live=True)

@@ -1,0 +1,88 @@
+"""Errors as callers get them: problem+json (RFC 9457), or OpenAI's shape on the OpenAI-compatible routes."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from tunesmith.errors import TunesmithError
+
+log = logging.getLogger(__name__)
+
+OPENAI = "OpenAI"  # the tag of routes whose errors take OpenAI's shape
+
+
+class Problem(BaseModel):
+    """An error: `code` is stable, `hint` says what to do next."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str | None = None
+    param: str | None = None
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    for status, text in {
+        400: "The request is wrong; the hint says how to mend it.",
+        401: "The key is missing or unknown.",
+        403: "The key lacks a scope.",
+        404: "There is no such thing.",
+        409: "It cannot be done in this state.",
+        422: "A parameter is missing, misspelt or of the wrong type.",
+    }.items()
+}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(TunesmithError, _on_tunesmith_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_surprise)
+
+
+def answer(
+    request: Request, status: int, code: str, message: str, hint: str | None = None, param: str | None = None
+) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if OPENAI in getattr(request.scope.get("route"), "tags", []):
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        text = f"{message} {hint}" if hint else message
+        error = {"message": text, "type": kind, "param": param, "code": code}
+        return JSONResponse({"error": error}, status, headers)
+    problem = Problem(title=code.replace("_", " "), status=status, code=code, detail=message, hint=hint, param=param)
+    return JSONResponse(problem.model_dump(), status, headers, media_type="application/problem+json")
+
+
+async def _on_tunesmith_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TunesmithError)
+    return answer(request, error.status, error.error_code, error.message, error.hint, error.param)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    details = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
+        details.append(f"{where or 'body'}: {item['msg']}")
+    param = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or None
+    return answer(
+        request, 422, "invalid_parameters", "; ".join(details), "See /docs for the parameters and an example.", param
+    )
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return answer(request, error.status_code, f"http_{error.status_code}", str(error.detail), "See /docs.")
+
+
+async def _on_surprise(request: Request, error: Exception) -> JSONResponse:
+    log.exception("unexpected error", exc_info=error)
+    return answer(request, 500, "internal_error", "Something unexpected went wrong.", "See the service's log.")

@@ -1,0 +1,155 @@
+"""`/v1/recipes` and `/v1/runs`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
+
+from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.schemas import Open, Page, page
+from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
+from tunesmith.jobs import events, queue
+from tunesmith.recipes import runs, views
+from tunesmith.recipes.schema import Recipe
+
+router = APIRouter(prefix="/v1")
+
+
+class RecipeObject(BaseModel):
+    name: str
+    document: dict[str, Any]
+    created_at: int
+    updated_at: int
+
+
+class RecipeList(BaseModel):
+    data: list[RecipeObject]
+
+
+class RunObject(Open):
+    """A run: its status, its stages with what each left, and the error of the stage that failed."""
+
+    id: str
+    recipe: str
+    model: str
+    status: str
+    created_at: int
+    stages: list[dict[str, Any]]
+    error: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+
+
+@router.post(
+    "/recipes", operation_id="save_recipe", dependencies=[CanTrain], response_model=RecipeObject, tags=["recipes"]
+)
+def save_recipe(workspace: WorkspaceDep, recipe: Recipe) -> Any:
+    """Create a recipe, or replace the one of the same name."""
+    return views.recipe(runs.save_recipe(workspace, recipe))
+
+
+@router.get(
+    "/recipes", operation_id="list_recipes", dependencies=[CanRead], response_model=RecipeList, tags=["recipes"]
+)
+def list_recipes(workspace: WorkspaceDep) -> Any:
+    return {"data": [views.recipe(row) for row in runs.list_recipes(workspace)]}
+
+
+@router.get(
+    "/recipes/{name}", operation_id="get_recipe", dependencies=[CanRead], response_model=RecipeObject, tags=["recipes"]
+)
+def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
+    return views.recipe(runs.get_recipe(workspace, name))
+
+
+@router.post(
+    "/recipes/{name}/runs", operation_id="run_recipe", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
+)
+def run_recipe(
+    workspace: WorkspaceDep, name: str, idempotency_key: Annotated[str | None, Header(max_length=200)] = None
+) -> Any:
+    """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
+    recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
+    return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key))
+
+
+@router.get("/runs", operation_id="list_runs", dependencies=[CanRead], response_model=Page[RunObject], tags=["runs"])
+def list_runs(
+    workspace: WorkspaceDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+    after: str | None = None,
+    recipe: str | None = None,
+) -> Any:
+    found = runs.list_runs(workspace, limit=limit + 1, after=after, recipe=recipe)
+    return page([views.run(workspace, run) for run in found], limit)
+
+
+@router.get("/runs/{run_id}", operation_id="get_run", dependencies=[CanRead], response_model=RunObject, tags=["runs"])
+def get_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    return views.run(workspace, runs.get_run(workspace, run_id))
+
+
+@router.get(
+    "/runs/{run_id}/wait", operation_id="wait_for_run", dependencies=[CanRead], response_model=RunObject, tags=["runs"]
+)
+async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[float, Query(ge=0, le=60)] = 30) -> Any:
+    """Answers when the run has ended, or after `seconds` with where it is."""
+    run = runs.get_run(workspace, run_id)
+    await wait_for_end(workspace, run_id, seconds)
+    return views.run(workspace, run)
+
+
+@router.get("/runs/{run_id}/events", operation_id="list_run_events", dependencies=[CanRead], tags=["runs"])
+def list_run_events(
+    workspace: WorkspaceDep,
+    request: Request,
+    run_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    stream: bool = False,
+) -> Any:
+    """Oldest first; with `stream=true` (or Accept: text/event-stream) as server-sent events."""
+    run = runs.get_run(workspace, run_id)
+    if wants_stream(request, stream):
+        return stream_events(workspace, request, run.id, views.event)
+    return {"data": [views.event(event) for event in events.read(workspace.database, run.id, after=after, limit=limit)]}
+
+
+@router.get(
+    "/runs/{run_id}/stages/{stage}/log",
+    operation_id="get_stage_log",
+    dependencies=[CanRead],
+    response_class=PlainTextResponse,
+    tags=["runs"],
+)
+def get_stage_log(workspace: WorkspaceDep, run_id: str, stage: str) -> str:
+    """The end of what the stage's process printed."""
+    return views.stage_log(workspace, runs.get_run(workspace, run_id), stage)
+
+
+@router.post(
+    "/runs/{run_id}/cancel", operation_id="cancel_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
+)
+def cancel_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    run = runs.get_run(workspace, run_id)
+    queue.cancel(workspace.database, run.id)
+    return views.run(workspace, run)
+
+
+@router.post(
+    "/runs/{run_id}/pause", operation_id="pause_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
+)
+def pause_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    run = runs.get_run(workspace, run_id)
+    queue.pause(workspace.database, run.id)
+    return views.run(workspace, run)
+
+
+@router.post(
+    "/runs/{run_id}/resume", operation_id="resume_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
+)
+def resume_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """Go on with a paused or failed run: finished stages are kept, the stuck one is done again."""
+    run = runs.get_run(workspace, run_id)
+    queue.resume(workspace.database, run.id)
+    return views.run(workspace, run)

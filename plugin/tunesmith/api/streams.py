@@ -1,0 +1,70 @@
+"""Events of a run as server-sent events, resumable by `Last-Event-ID`; and bounded waits."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from tunesmith.errors import BadInput
+from tunesmith.jobs import events
+from tunesmith.recipes import runs
+from tunesmith.store.tables import Event
+from tunesmith.store.workspace import Workspace
+
+POLL_S = 0.5
+KEEPALIVE_S = 15.0
+
+
+def wants_stream(request: Request, stream: bool) -> bool:
+    return stream or "text/event-stream" in request.headers.get("accept", "")
+
+
+def stream_events(
+    workspace: Workspace, request: Request, run_id: str, view: Callable[[Event], dict[str, Any]]
+) -> StreamingResponse:
+    """All events from the start (or after `Last-Event-ID`) until the run has ended and all were sent."""
+    last = request.headers.get("last-event-id", "0").rsplit("-", 1)[-1]
+    if not last.isdigit():
+        raise BadInput("Last-Event-ID is not the id of an event.", hint="Send the last id that the stream gave.")
+    return StreamingResponse(
+        _lines(workspace, run_id, int(last), view),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _lines(
+    workspace: Workspace, run_id: str, after: int, view: Callable[[Event], dict[str, Any]]
+) -> AsyncIterator[str]:
+    idle = 0.0
+    while True:
+        ended = await run_in_threadpool(runs.run_ended, workspace, run_id)
+        batch = await run_in_threadpool(events.read, workspace.database, run_id, after=after)
+        for event in batch:
+            after = event.id
+            yield f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(view(event), ensure_ascii=False)}\n\n"
+        if batch:
+            idle = 0.0
+            continue
+        if ended:
+            yield "event: done\ndata: [DONE]\n\n"
+            return
+        await asyncio.sleep(POLL_S)
+        idle += POLL_S
+        if idle >= KEEPALIVE_S:
+            idle = 0.0
+            yield ": still here\n\n"
+
+
+async def wait_for_end(workspace: Workspace, run_id: str, seconds: float) -> None:
+    """Return when the run has ended or paused, or after `seconds`."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await run_in_threadpool(runs.run_ended, workspace, run_id):
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        await asyncio.sleep(min(POLL_S, left))

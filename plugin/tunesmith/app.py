@@ -1,0 +1,56 @@
+"""The FastAPI application. Torch, transformers, distilabel and litellm are never imported here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from tunesmith import __version__
+from tunesmith.api import chat, datasets, files, fine_tuning, health, models, problems, recipes
+from tunesmith.serving.pool import ServerPool
+from tunesmith.settings import Settings
+from tunesmith.store.workspace import Workspace
+
+DESCRIPTION = "Fine-tuning as a tool: documents in, a small model that was measured to be better out."
+
+
+def create_app(settings: Settings | None = None, workspace: Workspace | None = None) -> FastAPI:
+    """The API over one data folder, which is opened when the application starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.workspace = workspace or Workspace.open(settings)
+        app.state.pool = ServerPool(app.state.workspace.settings)
+        async with httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=10.0)) as app.state.http:
+            yield
+        app.state.pool.close()
+        app.state.workspace.close()
+
+    app = FastAPI(
+        title="Tunesmith",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": "http://127.0.0.1:8765", "description": "The default address."}],
+    )
+    problems.install(app)
+    for router in (
+        files.router,
+        fine_tuning.router,
+        chat.router,
+        models.openai_router,
+        models.router,
+        recipes.router,
+        datasets.router,
+    ):
+        app.include_router(router, responses=problems.RESPONSES)
+    app.include_router(health.router)
+    return app
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document, as `openapi/openapi.json` holds it."""
+    return create_app().openapi()

@@ -1,0 +1,226 @@
+"""Where examples come from: Paperless, an exported list of its documents, or a file of conversations."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tunesmith.datasets.formats import FileReport, numbered_lines, parse_upload
+from tunesmith.errors import BadInput, TunesmithError, Unavailable
+from tunesmith.settings import Settings
+from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.document import Document, Value
+from tunesmith.tasks.values import dates_in
+from tunesmith_connectors.paperless import Lookups, PaperlessClient, PaperlessError, PaperlessUnavailable
+from tunesmith_connectors.paperless_values import LOOKUPS, Money, PaperlessDocument, read_document
+
+_KEYS = (
+    "tags",
+    "document_types",
+    "correspondents",
+    "storage_paths",
+    "since",
+    "until",
+    "custom_field_query",
+    "fields",
+    "limit",
+)
+_WIRE_HINT = 'First lines like {"kind": "tags", "results": [...]}, then documents as the API lists them.'
+_BUILT_IN = ("type", "document_type", "date", "created", "correspondent", "title", "storage_path")
+
+
+def documents(source: Mapping[str, Any], settings: Settings, files: Callable[[str], Path]) -> Iterator[Document]:
+    """Documents of `{"paperless": {tags, document_types, correspondents, storage_paths, since, until,
+    custom_field_query, fields, limit}}` or of `{"documents": <file id>, "fields": {...}}`, a file in wire form.
+
+    `fields` maps a field of the task to `created`, `correspondent`, `document_type`, `title`, `storage_path` or
+    `custom_field/<name>`. Without it a field takes the custom field of the same name, and `amount` the only monetary
+    one. Raises BadInput for a wrong source, Unavailable when Paperless is away.
+    """
+    if "paperless" in source:
+        yield from _from_paperless(source["paperless"], settings)
+    elif "documents" in source:
+        fields = _checked(source.get("fields") or {})
+        for document in _wire_documents(files(str(source["documents"])), fields):
+            yield to_document(document, fields)
+    else:
+        raise BadInput(
+            f"A source of documents has the key paperless or documents, not {sorted(source)}.",
+            param="sources",
+            hint="Write - paperless: {tags: [finance]}.",
+        )
+
+
+def rows(source: Mapping[str, Any], files: Callable[[str], Path]) -> Iterator[Row]:
+    """Rows of `{"file": <file id>}`: ShareGPT or OpenAI chat JSONL."""
+    if "file" not in source:
+        raise BadInput(f"A source of rows has the key file, not {sorted(source)}.", param="sources")
+    yield from parse_upload(files(str(source["file"])))
+
+
+def _from_paperless(query: Any, settings: Settings) -> Iterator[Document]:
+    if not isinstance(query, Mapping):
+        raise BadInput(f"paperless must be a mapping, not {query!r}.", param="sources.paperless")
+    unknown = sorted(k for k in query if k not in _KEYS)
+    if unknown:
+        raise BadInput(
+            f"A Paperless source has no key {unknown[0]!r}.",
+            param="sources.paperless",
+            hint=f"Use: {', '.join(_KEYS)}.",
+        )
+    if not settings.paperless_url or not settings.paperless_token:
+        raise BadInput(
+            "No Paperless is set up.",
+            code="paperless_not_configured",
+            hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.",
+        )
+    fields = _checked(query.get("fields") or {})
+    try:
+        with PaperlessClient(settings.paperless_url, settings.paperless_token.get_secret_value()) as client:
+            _check_names(fields, client.lookups())
+            found = client.documents(
+                tags=_names(query, "tags"),
+                document_types=_names(query, "document_types"),
+                correspondents=_names(query, "correspondents"),
+                storage_paths=_names(query, "storage_paths"),
+                since=_day(query, "since"),
+                until=_day(query, "until"),
+                custom_field_query=query.get("custom_field_query"),
+            )
+            for document in islice(found, query.get("limit")):
+                yield to_document(document, fields)
+    except PaperlessError as error:
+        raise as_service_error(error) from error
+
+
+def validate_documents(path: Path) -> FileReport:
+    """Reads a whole file of documents once. Raises BadInput naming the first wrong line."""
+    count = longest = 0
+    for document in _wire_documents(path, {}):
+        count += 1
+        longest = max(longest, len(document.content))
+    if not count:
+        raise BadInput("The file holds no documents.", code="empty_file", hint=_WIRE_HINT)
+    return FileReport(rows=count, format="documents", system_prompts=0, longest=longest)
+
+
+def as_service_error(error: PaperlessError) -> TunesmithError:
+    """The connector's error as the service's: away → 503, refused or wrong → 400."""
+    if isinstance(error, PaperlessUnavailable):
+        return Unavailable(error.message, code=error.code, hint=error.hint, retryable=error.retryable)
+    return BadInput(error.message, code=error.code, hint=error.hint, param="sources")
+
+
+def _wire_documents(path: Path, fields: Mapping[str, str]) -> Iterator[PaperlessDocument]:
+    lookups, checked = Lookups(), False
+    for number, line in numbered_lines(path):
+        try:
+            data = json.loads(line)
+            if isinstance(data, dict) and data.get("kind") in LOOKUPS:
+                lookups.add(data["kind"], data["results"])
+                continue
+            document = read_document(data, lookups)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"Line {number} is neither a lookup nor a Paperless document: {error!r}.",
+                code="bad_line",
+                hint=_WIRE_HINT,
+                param="file",
+            ) from error
+        if not checked:
+            try:
+                _check_names(fields, lookups)
+            except PaperlessError as error:
+                raise as_service_error(error) from error
+            checked = True
+        yield document
+
+
+def to_document(found: PaperlessDocument, fields: Mapping[str, Any]) -> Document:
+    """Labels by name, and by the mapping. `created` counts only where the text does not leave it to the scanner:
+    Paperless sets it to the day of adding when it finds no date, and a date nobody can read teaches guessing."""
+    created: date | None = found.created
+    if created and found.added and created == found.added.date():
+        iso = created.isoformat()
+        created = created if any(m.value == iso for m in dates_in(found.content)) else None
+    known: dict[str, Value] = {
+        "type": found.document_type,
+        "document_type": found.document_type,
+        "date": created,
+        "created": created,
+        "correspondent": found.correspondent,
+        "title": found.title,
+        "storage_path": found.storage_path,
+    }
+    custom: dict[str, Value] = {n: v.amount if isinstance(v, Money) else v for n, v in found.custom_fields.items()}
+    values: dict[str, Value] = {**custom, **known}
+    money = found.money()
+    if "amount" not in {name.casefold() for name in values}:
+        values["amount"] = next(iter(money.values())).amount if len(money) == 1 else None
+    for field, where in fields.items():
+        values[str(field)] = _mapped(str(where), known, custom)
+    return Document(
+        id=str(found.id),
+        text=found.content,
+        values=values,
+        group=f"correspondent:{found.correspondent_id}" if found.correspondent_id else "",
+        tags=found.tags,
+        provenance={"source": "paperless", **({"problems": found.problems} if found.problems else {})},
+    )
+
+
+def _checked(fields: Any) -> Mapping[str, str]:
+    """The mapping of task fields, if every place in it is one that documents have."""
+    if not isinstance(fields, Mapping):
+        raise BadInput(f"fields must be a mapping, not {fields!r}.", param="sources.fields")
+    for where in fields.values():
+        if str(where) not in _BUILT_IN and not str(where).startswith("custom_field/"):
+            raise BadInput(
+                f"A field cannot come from {where!r}.",
+                param="sources.fields",
+                hint=f"Use custom_field/<name> or one of {', '.join(_BUILT_IN)}.",
+            )
+    return fields
+
+
+def _check_names(fields: Mapping[str, str], lookups: Lookups) -> None:
+    """A custom field that is not there would make every value null."""
+    names = [str(w).removeprefix("custom_field/") for w in fields.values() if str(w).startswith("custom_field/")]
+    lookups.ids("custom_fields", names)
+
+
+def _mapped(where: str, known: Mapping[str, Value], custom: Mapping[str, Value]) -> Value:
+    if where in known:
+        return known[where]
+    name = where.removeprefix("custom_field/").casefold()
+    return next((v for n, v in custom.items() if n.casefold() == name), None)
+
+
+def _names(query: Mapping[str, Any], key: str) -> list[str]:
+    value = query.get(key) or []
+    return [value] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _day(query: Mapping[str, Any], key: str) -> date | None:
+    value = query.get(key)
+    if value is None or isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError as error:
+        raise BadInput(f"{key} is {value!r}, no date.", param=f"sources.paperless.{key}", hint="2023-01-31") from error
+
+
+def check_paperless(settings: Settings) -> str:
+    """A sentence on what this token may see. Raises Unavailable or BadInput with what to mend."""
+    if not settings.paperless_url or not settings.paperless_token:
+        raise BadInput("No Paperless is set up.", hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.")
+    try:
+        with PaperlessClient(settings.paperless_url, settings.paperless_token.get_secret_value()) as client:
+            lookups = client.lookups()
+    except PaperlessError as error:
+        raise as_service_error(error) from error
+    counts = ", ".join(f"{len(getattr(lookups, kind))} {kind.replace('_', ' ')}" for kind in LOOKUPS)
+    return f"{settings.paperless_url}: {counts}"

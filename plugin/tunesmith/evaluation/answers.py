@@ -1,0 +1,94 @@
+"""Ask a served model every held-out row, as a caller would, and score what it says."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tunesmith.errors import Unavailable
+from tunesmith.evaluation.metrics import Metrics, summarise
+from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.tasks.base import Score, Task
+from tunesmith.tasks.conversation import Message, Row
+
+MAX_ANSWER_TOKENS = 1024
+
+
+@dataclass
+class Answered:
+    """One answer beside what was expected."""
+
+    expected: str
+    answer: str
+    score: Score
+    provenance: dict[str, Any]
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+@dataclass
+class Examination:
+    """How a model is asked: `constrained` as served, `shots` example rows before the question."""
+
+    target: Target
+    endpoint: Endpoint
+    task: Task
+    constrained: bool = True
+    shots: Sequence[Row] = ()
+    concurrency: int = 4
+
+    def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
+        """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
+        answered: list[Answered] = []
+        with httpx.Client(timeout=300.0) as client, ThreadPoolExecutor(self.concurrency) as pool:
+            for result in pool.map(lambda row: self._ask(client, row), rows):
+                answered.append(result)
+                if on_answer:
+                    on_answer(len(answered), len(rows))
+        return answered
+
+    def _ask(self, client: httpx.Client, row: Row) -> Answered:
+        prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
+        answer = complete(client, self.endpoint, self._body(prompt, row.prompt))
+        return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
+
+    def _body(self, prompt: list[Message], question: list[Message]) -> dict[str, Any]:
+        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": MAX_ANSWER_TOKENS}
+        return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+
+
+def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
+    """One chat completion. A model that is away, or answers nonsense, raises Unavailable."""
+    try:
+        response = client.post(f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
+        response.raise_for_status()
+        return str(response.json()["choices"][0]["message"]["content"] or "")
+    except httpx.HTTPStatusError as error:
+        retryable = error.response.status_code >= 500 or error.response.status_code == 429
+        raise Unavailable(
+            f"The model answered HTTP {error.response.status_code}: {error.response.text[:200]}",
+            hint="Look at the log of the serving target.",
+            retryable=retryable,
+        ) from error
+    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise Unavailable(f"The model did not answer: {error!r}", hint="Is the serving target running?") from error
+
+
+def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Callable[[str], None]) -> Metrics:
+    """Run an examination, keep each answer as a line of `keep`, and return the figures."""
+    start = time.monotonic()
+    every = max(1, len(rows) // 5)
+
+    def progress(done: int, total: int) -> None:
+        if done % every == 0 or done == total:
+            say(f"{keep.stem}: {done} of {total} answers.")
+
+    answered = examination.run(rows, progress)
+    keep.write_text("".join(item.as_json() + "\n" for item in answered), encoding="utf-8")
+    return summarise([item.score for item in answered], time.monotonic() - start)

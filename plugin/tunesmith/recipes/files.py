@@ -1,0 +1,96 @@
+"""Uploaded files: streamed to disk, checked line by line, kept only when they are right."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from tunesmith.datasets import formats, sources
+from tunesmith.errors import BadInput, Conflict, NotFound, TooLarge
+from tunesmith.jobs import queue
+from tunesmith.store.artifacts import new_id
+from tunesmith.store.tables import File, Job, Run
+from tunesmith.store.workspace import Workspace
+
+PURPOSES = ("fine-tune", "documents")
+
+
+def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable[bytes]) -> File:
+    """Store an upload. `fine-tune` is ShareGPT or chat-messages JSONL, `documents` the wire form of Paperless.
+
+    A wrong line raises BadInput with its number, and nothing is stored.
+    """
+    if purpose not in PURPOSES:
+        raise BadInput(f"Unknown purpose {purpose!r}.", hint=f"Use one of: {', '.join(PURPOSES)}.", param="purpose")
+    workspace.artifacts.require_space()
+    file_id = new_id("file")
+    path = workspace.artifacts.file(file_id)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        size, digest = _write(partial, chunks, workspace.settings.max_upload_mb * 2**20)
+        report = sources.validate_documents(partial) if purpose == "documents" else formats.validate_file(partial)
+        file = File(
+            id=file_id,
+            filename=Path(filename).name[:255] or "upload.jsonl",
+            purpose=purpose,
+            bytes=size,
+            sha256=digest,
+            report=report.as_dict(),
+        )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    with workspace.database.write() as session:
+        session.add(file)
+    return file
+
+
+def _write(path: Path, chunks: Iterable[bytes], limit: int) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    with path.open("wb") as out:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(
+                    f"The file is larger than {limit // 2**20} MB.", hint="Split it, or raise TUNESMITH_MAX_UPLOAD_MB."
+                )
+            digest.update(chunk)
+            out.write(chunk)
+    return size, digest.hexdigest()
+
+
+def get_file(workspace: Workspace, file_id: str) -> File:
+    with workspace.database.read() as session:
+        file = session.get(File, file_id)
+    if file is None:
+        raise NotFound(f"There is no file {file_id!r}.", hint="List /v1/files to see what is there.", param="file_id")
+    return file
+
+
+def list_files(
+    workspace: Workspace, *, purpose: str | None, limit: int, after: str | None, ascending: bool
+) -> list[File]:
+    query = select(File)
+    order = File.created_at.asc() if ascending else File.created_at.desc()
+    if purpose:
+        query = query.where(File.purpose == purpose)
+    if after:
+        last = get_file(workspace, after)
+        edge = File.created_at > last.created_at if ascending else File.created_at < last.created_at
+        query = query.where(edge)
+    with workspace.database.read() as session:
+        return list(session.scalars(query.order_by(order).limit(limit)))
+
+
+def delete_file(workspace: Workspace, file_id: str) -> None:
+    """Remove a file that no unfinished run reads."""
+    file = get_file(workspace, file_id)
+    with workspace.database.write() as session:
+        unfinished = session.scalars(
+            select(Run).join(Job, Job.run_id == Run.id).where(Job.kind == "build", Job.status.not_in(list(queue.ENDED)))
+        )
+        if any(file_id in str(run.recipe) for run in unfinished):
+            raise Conflict(f"{file_id} is read by a run that has not finished.", hint="Cancel that run first.")
+        session.delete(session.merge(file))
+    workspace.artifacts.file(file_id).unlink(missing_ok=True)

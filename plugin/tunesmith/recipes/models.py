@@ -1,0 +1,126 @@
+"""Published names and their versions. Exactly one version of a name is live; going back is one call."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import Conflict, NotFound
+from tunesmith.recipes.context import target_for
+from tunesmith.serving import publish
+from tunesmith.serving.targets.base import Deployment
+from tunesmith.store.tables import Model, ModelVersion
+from tunesmith.store.workspace import Workspace
+
+
+@dataclass
+class Release:
+    """All that is known of a version when it goes live."""
+
+    name: str
+    version: str
+    run_id: str
+    base_model: str
+    dataset_version: str
+    task: dict[str, Any]
+    deployment: dict[str, Any]
+    evaluation: dict[str, Any]
+
+
+def record(workspace: Workspace, release: Release) -> None:
+    """Make a version live in our own books. Doing it twice changes nothing."""
+    with workspace.database.write() as session:
+        row = _version(session, release.name, release.version)
+        if row is None:
+            row = ModelVersion(**vars(release))
+            session.add(row)
+        model = session.get(Model, release.name) or Model(name=release.name)
+        session.add(model)
+        if model.live != release.version:
+            model.live, row.live_since = release.version, time.time()
+
+
+def live_version(workspace: Workspace, name: str) -> ModelVersion | None:
+    with workspace.database.read() as session:
+        model = session.get(Model, name)
+        return _version(session, name, model.live) if model and model.live else None
+
+
+def find(workspace: Workspace, name: str) -> ModelVersion:
+    """The version that answers to `name` (the live one) or `name:version`. Raises NotFound with what is there."""
+    base, _, version = name.partition(":")
+    with workspace.database.read() as session:
+        model = session.get(Model, base)
+        wanted = version if version and version != "latest" else (model.live if model else None)
+        found = _version(session, base, wanted) if wanted else None
+        known = list(session.scalars(select(Model.name).where(Model.live.is_not(None)).order_by(Model.name)))
+    if found is None:
+        raise NotFound(
+            f"There is no model {name!r}.",
+            code="model_not_found",
+            hint=f"Models: {', '.join(known) or 'none is published yet'}.",
+            param="model",
+        )
+    return found
+
+
+def list_models(workspace: Workspace) -> list[tuple[Model, ModelVersion]]:
+    query = select(Model, ModelVersion).join(
+        ModelVersion, (ModelVersion.name == Model.name) & (ModelVersion.version == Model.live)
+    )
+    with workspace.database.read() as session:
+        return [(model, version) for model, version in session.execute(query.order_by(Model.name))]
+
+
+def list_versions(workspace: Workspace, name: str) -> list[ModelVersion]:
+    """Newest first. Raises NotFound."""
+    find(workspace, name)
+    query = select(ModelVersion).where(ModelVersion.name == name).order_by(ModelVersion.id.desc())
+    with workspace.database.read() as session:
+        return list(session.scalars(query))
+
+
+def make_live(workspace: Workspace, name: str, version: str) -> ModelVersion:
+    """Put an earlier, already measured version live: first at the target, then in our books."""
+    row = find(workspace, f"{name}:{version}")
+    deployment = Deployment.from_dict(row.deployment)
+    publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
+    with workspace.database.write() as session:
+        model = session.get(Model, name)
+        stored = _version(session, name, version)
+        assert model is not None
+        assert stored is not None
+        model.live, stored.live_since = version, time.time()
+        return stored
+
+
+def roll_back(workspace: Workspace, name: str) -> ModelVersion:
+    """Put the version before the live one live again. Raises Conflict when there is none."""
+    live = find(workspace, name)
+    before = [row for row in list_versions(workspace, name) if row.id < live.id]
+    if not before:
+        raise Conflict(f"{name} has no version before {live.version}.", hint="There is nothing to roll back to.")
+    return make_live(workspace, name, before[0].version)
+
+
+def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "version": row.version,
+        "live": live,
+        "run_id": row.run_id,
+        "base_model": row.base_model,
+        "dataset_version": row.dataset_version,
+        "task": row.task["name"],
+        "target": row.deployment.get("target"),
+        "evaluation": row.evaluation,
+        "created_at": int(row.created_at),
+        "live_since": int(row.live_since) if row.live_since else None,
+    }
+
+
+def _version(session: Session, name: str, version: str | None) -> ModelVersion | None:
+    query = select(ModelVersion).where(ModelVersion.name == name, ModelVersion.version == version)
+    return session.scalars(query).first()

@@ -1,0 +1,158 @@
+"""Recipes and their runs: the operations that the API, the agents' tools and the command line share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, tuple_
+
+from tunesmith.errors import BadInput, Conflict, NotFound
+from tunesmith.jobs import events, queue
+from tunesmith.recipes import stages
+from tunesmith.recipes.context import target_for
+from tunesmith.recipes.schema import Recipe
+from tunesmith.serving import base_models
+from tunesmith.store.artifacts import new_id
+from tunesmith.store.tables import File, Job, RecipeRow, Run
+from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.base import TASKS
+from tunesmith.training.backends.base import BACKENDS
+
+
+def save_recipe(workspace: Workspace, recipe: Recipe) -> RecipeRow:
+    """Create a recipe or replace the one of the same name."""
+    with workspace.database.write() as session:
+        row = session.get(RecipeRow, recipe.name) or RecipeRow(name=recipe.name, document={})
+        row.document = recipe.document()
+        session.add(row)
+        return row
+
+
+def get_recipe(workspace: Workspace, name: str) -> RecipeRow:
+    with workspace.database.read() as session:
+        row = session.get(RecipeRow, name)
+        known = list(session.scalars(select(RecipeRow.name).order_by(RecipeRow.name)))
+    if row is None:
+        raise NotFound(f"There is no recipe {name!r}.", hint=f"Recipes: {', '.join(known) or 'none yet'}.")
+    return row
+
+
+def list_recipes(workspace: Workspace) -> list[RecipeRow]:
+    with workspace.database.read() as session:
+        return list(session.scalars(select(RecipeRow).order_by(RecipeRow.name)))
+
+
+def create_run(
+    workspace: Workspace,
+    recipe: Recipe,
+    *,
+    request: dict[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    run_id: str | None = None,
+) -> Run:
+    """Check the recipe against what is here and enqueue its stages.
+
+    `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
+    """
+    if idempotency_key:
+        known = find_by_key(workspace, idempotency_key)
+        if known is not None:
+            if known.recipe != recipe.document():
+                raise Conflict(
+                    "This Idempotency-Key was used for another request.", hint="Use a new key for a new request."
+                )
+            return known
+    check_recipe(workspace, recipe)
+    run = Run(
+        id=run_id or new_id("run"),
+        recipe_name=None if request else recipe.name,
+        recipe=recipe.document(),
+        request=request or {},
+        model_name=recipe.model_name,
+        idempotency_key=idempotency_key,
+    )
+    with workspace.database.write() as session:
+        session.add(run)
+        session.flush()
+        queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+    events.append(workspace.database, run.id, f"Run of {recipe.name} created.")
+    return run
+
+
+def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
+    """Everything that can be known to be wrong before any work is done."""
+    if recipe.task.type:
+        TASKS.get(recipe.task.type)
+    if recipe.training.backend != "auto":
+        BACKENDS.get(recipe.training.backend)
+    if recipe.training.method != "lora":
+        raise BadInput(
+            f"The method {recipe.training.method} is not available yet.", hint="Use method lora.", param="method"
+        )
+    target_for(workspace.settings, recipe.publish.target)
+    base_models.require(recipe.base_model, workspace.settings)
+    for source in recipe.sources:
+        if source.paperless and not workspace.settings.paperless_url:
+            raise BadInput(
+                "The recipe reads from Paperless, but no Paperless is configured.",
+                hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.",
+            )
+        file_id = source.file or (source.documents.file if source.documents else None)
+        if file_id:
+            require_file(workspace, file_id)
+
+
+def require_file(workspace: Workspace, file_id: str, param: str = "file") -> File:
+    with workspace.database.read() as session:
+        file = session.get(File, file_id)
+    if file is None:
+        raise NotFound(f"There is no file {file_id!r}.", hint="Upload it to /v1/files first.", param=param)
+    return file
+
+
+def source_path(workspace: Workspace, file_id: str) -> Path:
+    """Where an uploaded file lies. Raises NotFound."""
+    return workspace.artifacts.file(require_file(workspace, file_id).id)
+
+
+def get_run(workspace: Workspace, run_id: str) -> Run:
+    with workspace.database.read() as session:
+        run = session.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id!r}.", hint="List the runs to see what is there.")
+    return run
+
+
+def list_runs(
+    workspace: Workspace, *, limit: int = 20, after: str | None = None, recipe: str | None = None
+) -> list[Run]:
+    """Newest first; `after` is the id of the last run of the page before."""
+    query = select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
+    if recipe:
+        query = query.where(Run.recipe_name == recipe)
+    with workspace.database.read() as session:
+        if after:
+            last = session.get(Run, after)
+            if last is None:
+                raise NotFound(f"There is no run {after!r}.", param="after")
+            query = query.where(tuple_(Run.created_at, Run.id) < tuple_(last.created_at, last.id))
+        return list(session.scalars(query))
+
+
+def status(workspace: Workspace, run_id: str) -> str:
+    return queue.status_of(queue.jobs_of(workspace.database, run_id))
+
+
+def run_ended(workspace: Workspace, run_id: str) -> bool:
+    """True once nothing happens any more without somebody asking for it."""
+    return status(workspace, run_id) in queue.ENDED | {"paused"}
+
+
+def first_error(jobs: Sequence[Job]) -> dict[str, Any] | None:
+    return next((job.error for job in jobs if job.error and job.status in ("failed", "paused")), None)
+
+
+def find_by_key(workspace: Workspace, key: str) -> Run | None:
+    """The run that was created with this Idempotency-Key."""
+    with workspace.database.read() as session:
+        return session.scalars(select(Run).where(Run.idempotency_key == key)).first()

@@ -1,0 +1,138 @@
+"""The recipe: one document that says sources → task → base model → training → gate → publish.
+
+Every key has a sound default; the shortest recipe is a name and a source.
+"""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+DEFAULT_BASE = "smollm2-135m-instruct"
+
+
+class _Strict(BaseModel):
+    """A misspelt key is an error, never silently the default."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class TaskSpec(_Strict):
+    """What the model must do. Without `schema`, extraction uses type, date, correspondent and amount."""
+
+    type: str | None = Field(None, description="extraction or chat. Default: extraction; for files, what they show.")
+    schema_: dict[str, Any] | None = Field(
+        None,
+        alias="schema",
+        description="Field name → string, date, money, number, boolean or {enum: […]}; or a JSON Schema.",
+    )
+    system: str | None = Field(None, description="Replaces the system message that the task writes.")
+
+
+class PaperlessSource(_Strict):
+    """A query on Paperless-ngx. Names are resolved to ids; unknown names are errors."""
+
+    tags: list[str] = []
+    document_types: list[str] = []
+    correspondents: list[str] = []
+    storage_paths: list[str] = []
+    since: date | None = Field(None, description="Created on or after this date, YYYY-MM-DD.")
+    until: date | None = None
+    custom_field_query: list[Any] | None = None
+    fields: dict[str, str] = Field({}, description="Task field → created, correspondent, custom_field/Name, …")
+    limit: int | None = Field(None, gt=0, description="At most this many documents.")
+
+
+class DocumentsSource(_Strict):
+    """Documents in the wire form of the Paperless API, uploaded as a file with the purpose `documents`."""
+
+    file: str = Field(description="A file id; `tunesmith run` also takes a path and uploads it.")
+    fields: dict[str, str] = {}
+
+
+class Source(_Strict):
+    """Exactly one key per source."""
+
+    paperless: PaperlessSource | None = None
+    documents: DocumentsSource | None = None
+    file: str | None = Field(None, description="Id of an uploaded ShareGPT or chat-messages JSONL.")
+    validation: bool = Field(False, description="Rows of this file are only for validation.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("documents"), str):
+            return {**data, "documents": {"file": data["documents"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Source":
+        if len(self.model_fields_set & {"paperless", "documents", "file"}) != 1:
+            raise ValueError("a source has exactly one of: paperless, documents, file")
+        return self
+
+
+class Split(_Strict):
+    """Which documents are kept from training. Groups (correspondents) never straddle the splits."""
+
+    held_out: list[str] = Field([], description="Documents with one of these tags are the test set.")
+    test: float = Field(0.1, ge=0, le=0.5, description="Share for the test set when no tag names it.")
+    validation: float = Field(0.05, ge=0, le=0.5)
+
+
+class Training(_Strict):
+    backend: str = "auto"
+    method: Literal["lora", "qlora", "dpo", "full"] = "lora"
+    hyperparameters: Literal["auto"] | dict[str, Any] = "auto"
+    minutes: float | None = Field(None, gt=0, description="Time an automatic plan may spend. Default: the setting.")
+
+
+class Gate(_Strict):
+    """What a candidate must reach on held-out rows, as it will be served."""
+
+    format_adherence: float | None = Field(0.95, ge=0, le=1)
+    field_accuracy: float | None = Field(None, ge=0, le=1)
+    not_worse_than: Literal["live", "none"] = "live"
+
+
+class Evaluation(_Strict):
+    rows: int = Field(100, gt=0, description="At most this many held-out rows are answered.")
+    baselines: bool = Field(False, description="Also measure the base model, zero-shot and few-shot.")
+    shots: int = Field(3, ge=1, le=8)
+
+
+class Publish(_Strict):
+    name: Name | None = Field(None, description="Default: the recipe's name.")
+    target: Literal["auto"] | str = "auto"
+    quantization: Literal["auto", "q8_0", "q4_k_m", "f16"] = "auto"
+    litellm: bool = Field(True, description="Make a LiteLLM route when a proxy is configured.")
+
+
+class Recipe(_Strict):
+    """One reproducible run, from documents to a live model."""
+
+    name: Name
+    task: TaskSpec = TaskSpec()
+    sources: list[Source] = Field(min_length=1)
+    split: Split = Split()
+    base_model: str = DEFAULT_BASE
+    training: Training = Training()
+    gate: Gate = Gate()
+    evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
+    seed: int = 0
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task_by_name(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @property
+    def model_name(self) -> str:
+        return self.publish.name or self.name
+
+    def document(self) -> dict[str, Any]:
+        """What is stored and shown: only what differs from the defaults."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)

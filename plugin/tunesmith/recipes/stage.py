@@ -1,0 +1,88 @@
+"""The child process of one job: `python -m tunesmith.recipes.stage <job id>`.
+
+Leaves `outcome.json` or `error.json` in the job's folder; its exit status says which, see `jobs.worker`.
+"""
+
+import errno
+import logging
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import DiskFull, NotFound, TunesmithError, Unavailable
+from tunesmith.jobs.process import exit_when_parent_dies
+from tunesmith.jobs.worker import EXIT_DISK_FULL, EXIT_PAUSED, EXIT_RETRY
+from tunesmith.recipes import stages
+from tunesmith.recipes.context import Context
+from tunesmith.store.artifacts import write_json
+from tunesmith.store.tables import Job, Run
+from tunesmith.store.workspace import Workspace
+
+
+class Interrupted(Exception):
+    """The stage was asked to stop and has saved what it needs to go on."""
+
+
+def main(job_id: str) -> int:
+    exit_when_parent_dies()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    workspace = Workspace.open()
+    folder = workspace.artifacts.job(job_id)
+    context = load(workspace, job_id)
+    _stop_on_signal(context.stop)
+    try:
+        if not (folder / "outcome.json").exists():
+            write_json(folder / "outcome.json", stages.run(context.job.kind, context))
+    except Exception as error:
+        return _leave(folder, error)
+    return 0
+
+
+def load(workspace: Workspace, job_id: str) -> Context:
+    with workspace.database.read() as session:
+        job = session.get(Job, job_id)
+        run = session.get(Run, job.run_id) if job else None
+    if job is None or run is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return Context(workspace, run, job)
+
+
+def _stop_on_signal(stop: threading.Event) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+
+def _leave(folder: Path, error: Exception) -> int:
+    """Write what went wrong, in words for the user, and choose the exit status."""
+    if type(error).__name__ == "Interrupted":  # of the trainer or of this module
+        return EXIT_PAUSED
+    traceback.print_exception(error)
+    status = 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = DiskFull("The disk is full.", hint="Free some disk space, then resume the job; nothing is lost.")
+    if isinstance(error, DiskFull):
+        status = EXIT_DISK_FULL
+    elif isinstance(error, Unavailable) and error.retryable:
+        status = EXIT_RETRY
+    try:
+        write_json(folder / "error.json", _as_dict(error))
+    except OSError:
+        traceback.print_exc()  # on a full disk there may be no room for the reason either
+    return status
+
+
+def _as_dict(error: Exception) -> dict[str, Any]:
+    if isinstance(error, TunesmithError):
+        return error.as_dict()
+    return {
+        "code": "stage_failed",
+        "message": f"{type(error).__name__}: {error}",
+        "hint": "The whole trace is in log.txt of the job's folder. Resume the run once the cause is mended.",
+        "param": None,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,81 @@
+"""build: sources → documents or rows → a checked dataset version."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+
+from tunesmith.datasets import sources
+from tunesmith.datasets.build import build
+from tunesmith.datasets.report import DatasetReport
+from tunesmith.datasets.splits import SplitSpec
+from tunesmith.errors import BadInput
+from tunesmith.recipes import runs
+from tunesmith.recipes.context import Context
+from tunesmith.store.tables import DatasetVersion
+from tunesmith.tasks.base import TASKS, Task
+from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.document import Document
+
+
+def run(context: Context) -> dict[str, Any]:
+    recipe = context.recipe
+    conversations = [source for source in recipe.sources if source.file and not source.validation]
+    if conversations and any(source.file is None for source in recipe.sources):
+        raise BadInput(
+            "A recipe reads either documents or finished conversations, not both.",
+            hint="Make two recipes, or write the documents' examples into the file.",
+        )
+    spec = recipe.split
+    report = build(
+        _task(context, bare=bool(conversations)),
+        documents=_documents(context),
+        rows=_rows(context, validation=False),
+        validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
+        split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
+        out=context.folder / "dataset",
+    )
+    return _keep(context, report, recipe.name)
+
+
+def _task(context: Context, *, bare: bool) -> Task | None:
+    """The task that the recipe names; None lets uploaded conversations show what they are."""
+    spec = context.recipe.task
+    if bare and not spec.type:
+        return None
+    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude={"type"}))
+
+
+def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
+    for source in context.recipe.sources:
+        if source.file is not None and source.validation == validation:
+            yield from sources.rows({"file": source.file}, lambda name: runs.source_path(context.workspace, name))
+
+
+def _documents(context: Context) -> Iterator[Document]:
+    for source in context.recipe.sources:
+        if source.paperless:
+            wanted: dict[str, Any] = {"paperless": source.paperless.model_dump(exclude_defaults=True)}
+        elif source.documents:
+            wanted = {"documents": source.documents.file, "fields": source.documents.fields}
+        else:
+            continue
+        yield from sources.documents(wanted, context.settings, lambda name: runs.source_path(context.workspace, name))
+
+
+def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
+    """Put the version where versions live (same content, same place) and list it under the recipe's name."""
+    summary = report.model_dump(mode="json")
+    place = context.workspace.artifacts.dataset(report.version)
+    if not place.exists():
+        (context.folder / "dataset").rename(place)
+    listed = select(DatasetVersion).where(DatasetVersion.name == name, DatasetVersion.version == report.version)
+    with context.workspace.database.write() as session:
+        if session.scalars(listed).first() is None:
+            session.add(DatasetVersion(name=name, version=report.version, report=summary, run_id=context.run.id))
+    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    context.say(f"Dataset {report.version}: {splits}.", data={"splits": report.splits})
+    for gate in report.gates:
+        if not gate.passed:
+            context.say(f"Dataset: {gate.name} is {gate.value:g}; {gate.threshold:g} is the limit.", level="warn")
+    return {"version": report.version, "task": {"name": report.task, "spec": report.spec}, "report": summary}

@@ -1,0 +1,32 @@
+"""publish: what has passed its gate goes live, in the target, under its route, and in our books."""
+
+from typing import Any
+
+from tunesmith.evaluation import gate
+from tunesmith.recipes import models
+from tunesmith.recipes.context import Context, target_for
+from tunesmith.serving import publish
+from tunesmith.serving.targets.base import Deployment
+
+
+def run(context: Context) -> dict[str, Any]:
+    evaluation, built = context.outcome("evaluate"), context.outcome("build")
+    gate.require(evaluation["gate"])
+    deployment = Deployment.from_dict(evaluation["deployment"])
+    publish.promote(target_for(context.settings, deployment.target), deployment, context.settings)
+    route = publish.route(deployment, context.settings) if context.recipe.publish.litellm else None
+    models.record(
+        context.workspace,
+        models.Release(
+            name=context.recipe.model_name,
+            version=context.version,
+            run_id=context.run.id,
+            base_model=context.recipe.base_model,
+            dataset_version=built["version"],
+            task=built["task"],
+            deployment=evaluation["deployment"],
+            evaluation={key: evaluation[key] for key in ("rows", "in_sample", "measured", "gate")},
+        ),
+    )
+    context.say(f"{context.recipe.model_name}:{context.version} is live.", data={"route": route})
+    return {"model": context.recipe.model_name, "version": context.version, "route": route}

@@ -1,0 +1,58 @@
+"""train: dataset version → adapter."""
+
+from dataclasses import asdict
+from typing import Any
+
+from tunesmith.recipes.context import Context
+from tunesmith.serving import base_models
+from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
+from tunesmith.training.trainer import Progress, TrainSpec, train
+
+
+def run(context: Context) -> dict[str, Any]:
+    recipe = context.recipe
+    dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
+    validation = dataset / "validation.jsonl"
+    minutes = recipe.training.minutes or context.settings.train_minutes
+    given = recipe.training.hyperparameters
+    spec = TrainSpec(
+        base_model=base_models.resolve(recipe.base_model, context.settings),
+        train_file=dataset / "train.jsonl",
+        validation_file=validation if validation.exists() and validation.stat().st_size else None,
+        output_dir=context.folder,
+        backend=recipe.training.backend,
+        method=recipe.training.method,
+        hyperparameters={} if given == "auto" else given,
+        seed=recipe.seed,
+        time_budget_s=minutes * 60,
+    )
+    context.workspace.artifacts.require_space(3 * 2**28)  # checkpoints, the merged model and its GGUF
+    result = train(spec, lambda progress: _report(context, progress), context.stop.is_set)
+    plan = Plan.model_validate_json((context.folder / "plan.json").read_text(encoding="utf-8"))
+    context.say(f"Trained {result.steps} steps, loss {result.train_loss:.3f}.", data={"reasons": plan.reasons})
+    return {
+        "adapter": str(result.adapter_dir.relative_to(context.folder)),
+        "steps": result.steps,
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+        "trained_tokens": result.trained_tokens,
+        "plan": plan.model_dump(mode="json"),
+        "hyperparameters": {
+            "n_epochs": plan.epochs,
+            "batch_size": plan.batch_size,
+            "learning_rate_multiplier": round(plan.learning_rate / BASE_LEARNING_RATE, 4),
+        },
+    }
+
+
+def _report(context: Context, progress: Progress) -> None:
+    data = {**asdict(progress), "train_loss": progress.loss}
+    message = (
+        f"Step {progress.step}/{progress.total_steps}: training loss={progress.loss:.3f}, "
+        f"{progress.tokens_per_second:.0f} tokens/s, {_minutes(progress.seconds_left)} left"
+    )
+    context.say(message, type="metrics", data=data)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,178 @@
+"""What training saw: the tokenizer and chat template of a Hugging Face folder, rendered without torch or transformers.
+
+jinja2 and tokenizers are imported inside functions: only child processes call them.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import BadInput, ParityError
+
+# Beyond this a context costs more memory than a home server likes: 4 slots of it are held.
+MAX_CONTEXT = 4096
+
+
+class HfFolder:
+    """Reads what transformers 5 writes (chat_template.jinja, rope_parameters) and what older versions wrote."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def _json(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return data
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        config = self._json("config.json")
+        return {**config, **config.get("text_config", {})}
+
+    @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        return self._json("tokenizer_config.json")
+
+    @cached_property
+    def template(self) -> str:
+        """The Jinja chat template. Raises BadInput when the model has none."""
+        file = self.path / "chat_template.jinja"
+        found: Any = file.read_text(encoding="utf-8") if file.is_file() else self.tokenizer_config.get("chat_template")
+        if isinstance(found, list):  # several named ones: the default is what apply_chat_template takes
+            found = next((entry["template"] for entry in found if entry.get("name") == "default"), None)
+        if not found:
+            raise BadInput(
+                f"{self.path.name} has no chat template.",
+                code="no_chat_template",
+                hint="Use an instruct model, or add a chat_template.jinja to the folder.",
+            )
+        return str(found)
+
+    def token(self, role: str) -> str | None:
+        """Text of a special token: "bos", "eos"."""
+        value = self.tokenizer_config.get(f"{role}_token")
+        return value.get("content") if isinstance(value, dict) else value
+
+    def token_id(self, role: str) -> int | None:
+        text = self.token(role)
+        found = self.tokenizer.token_to_id(text) if text else None
+        if found is None:
+            found = self.config.get(f"{role}_token_id")
+        return found[0] if isinstance(found, list) else found
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.path / "tokenizer.json"))
+
+    @property
+    def num_ctx(self) -> int:
+        return min(int(self.config.get("max_position_embeddings", MAX_CONTEXT)), MAX_CONTEXT)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        """As transformers compiles it: sandboxed, blocks trimmed, with its helper functions."""
+        from datetime import datetime
+
+        import jinja2
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def raise_exception(message: str) -> None:
+            raise jinja2.exceptions.TemplateError(message)
+
+        def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **rest: Any) -> str:
+            return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **rest)
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = tojson
+        environment.globals["raise_exception"] = raise_exception
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(_without_generation_marks(self.template))
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True) -> str:
+        """The prompt as training rendered it. Raises BadInput with the template's own reason when it refuses."""
+        import jinja2
+
+        special = {f"{role}_token": self.token(role) or "" for role in ("bos", "eos", "unk", "pad")}
+        try:
+            text = self._compiled.render(messages=messages, add_generation_prompt=add_generation_prompt, **special)
+        except jinja2.exceptions.TemplateError as error:
+            raise BadInput(f"The chat template refuses the conversation: {error}", code="template_refused") from error
+        return str(text)
+
+    def token_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Ids of the rendered prompt; the template writes special tokens itself, so none are added."""
+        return list(self.tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
+
+    @cached_property
+    def default_system(self) -> str | None:
+        """The system prompt that the template puts in when a conversation has none."""
+        mark = "\u2402user\u2402"
+        without = self.render([{"role": "user", "content": mark}])
+        try:
+            probe = self.render(
+                [{"role": "system", "content": "\u2402system\u2402"}, {"role": "user", "content": mark}]
+            )
+        except BadInput:
+            return None  # a template that knows no system role
+        before, _, after = probe.partition("\u2402system\u2402")
+        if after and without.startswith(before) and without.endswith(after) and len(without) >= len(before + after):
+            return without[len(before) : len(without) - len(after)] or None
+        return None
+
+    @cached_property
+    def stop(self) -> list[str]:
+        """Texts that end an answer: the end-of-sequence token, and what the template writes after an answer."""
+        stops = [token for token in [self.token("eos")] if token]
+        mark = "\u2402answer\u2402"
+        turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": mark}]
+        _, _, after = self.render(turns, add_generation_prompt=False).partition(mark)
+        if after:
+            encoded = self.tokenizer.encode(after, add_special_tokens=False)
+            first = self.tokenizer.id_to_token(encoded.ids[0]) if encoded.ids else None
+            if first and after.startswith(first) and first not in stops and self._is_special(first):
+                stops.append(first)
+        return stops
+
+    def _is_special(self, token: str) -> bool:
+        return any(t.content == token for t in self.tokenizer.get_added_tokens_decoder().values())
+
+    @property
+    def rope_theta(self) -> float | None:
+        rope = self.config.get("rope_parameters") or {}
+        value = rope.get("rope_theta", self.config.get("rope_theta"))
+        return float(value) if value is not None else None
+
+    def differences(self, metadata: Mapping[str, Any]) -> list[str]:
+        """What a GGUF header says differently from this folder; empty when all of it agrees."""
+        architecture = metadata.get("general.architecture")
+        found = [] if architecture else ["it names no architecture"]
+        for role in ("eos", "bos"):
+            said, expected = metadata.get(f"tokenizer.ggml.{role}_token_id"), self.token_id(role)
+            if expected is not None and said != expected:
+                found.append(f"{role} token is {said}, not {expected}")
+        theta = metadata.get(f"{architecture}.rope.freq_base", 10000.0)
+        if self.rope_theta is not None and not math.isclose(theta, self.rope_theta, rel_tol=1e-6):
+            found.append(f"rope theta is {theta:g}, not {self.rope_theta:g}")
+        if metadata.get("tokenizer.chat_template") != self.template:
+            found.append("the chat template is another one")
+        return found
+
+    def require_tokenizer(self) -> None:
+        if not (self.path / "tokenizer.json").is_file():
+            raise ParityError(
+                f"{self.path.name} has no tokenizer.json, so nobody can tell what training saw.",
+                hint="Save the model with a fast tokenizer.",
+            )
+
+
+def _without_generation_marks(template: str) -> str:
+    """`{% generation %}` only marks what is learnt; plain jinja2 does not know it."""
+    import re
+
+    return re.sub(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}", r"{#\1 \2#}", template)

@@ -1,0 +1,134 @@
+"""What a serving target is: it takes an exported model, proves what it serves, and puts it live."""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+from tunesmith.registry import Registry
+from tunesmith.serving.hf_folder import HfFolder
+from tunesmith.serving.parity import ParityReport
+from tunesmith.settings import Settings
+from tunesmith.tasks.base import Constraint
+
+# A caller who sends one of these has chosen a format; the task's own constraint then stays out.
+FORMAT_KEYS = ("response_format", "grammar", "json_schema", "tools", "format")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a counterpart is there. `hint` says what to do when it is not."""
+
+    ok: bool
+    detail: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model answers. `base_url` speaks OpenAI's protocol and ends in /v1."""
+
+    base_url: str
+    model: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An exported model on its way to a target. `num_ctx`: tokens."""
+
+    name: str
+    version: str
+    gguf: Path
+    hf_dir: Path
+    system: str | None
+    stop: list[str]
+    num_ctx: int
+    quantization: str
+
+    @classmethod
+    def of_export(cls, *, name: str, version: str, gguf: Path, hf_dir: Path, quantization: str) -> Self:
+        """System prompt, stop texts and context length are read from the model's own template and configuration."""
+        folder = HfFolder(hf_dir)
+        return cls(name, version, gguf, hf_dir, folder.default_system, folder.stop, folder.num_ctx, quantization)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A candidate at its target. JSON-able by `as_dict`; `digest` tells it apart at the target."""
+
+    target: str
+    name: str
+    version: str
+    model: str
+    gguf: str
+    hf_dir: str
+    digest: str
+    system: str | None
+    stop: list[str]
+    num_ctx: int
+    quantization: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        return cls(**{key: data[key] for key in cls.__dataclass_fields__})
+
+    @classmethod
+    def of(cls, candidate: Candidate, *, target: str, model: str, digest: str) -> Self:
+        return cls(
+            target=target,
+            model=model,
+            digest=digest,
+            name=candidate.name,
+            version=candidate.version,
+            gguf=str(candidate.gguf),
+            hf_dir=str(candidate.hf_dir),
+            system=candidate.system,
+            stop=candidate.stop,
+            num_ctx=candidate.num_ctx,
+            quantization=candidate.quantization,
+        )
+
+
+class Target(Protocol):
+    """Every step is idempotent: after a kill -9, doing it again finishes it and leaves nothing twice."""
+
+    name: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    def check(self) -> Check: ...
+
+    def deploy(self, candidate: Candidate) -> Deployment:
+        """Make the candidate servable beside what is live. Raises ParityError for a GGUF that is not our export."""
+        ...
+
+    def serve(self, deployment: Deployment) -> AbstractContextManager[Endpoint]:
+        """An endpoint for a stage, for as long as the block lasts."""
+        ...
+
+    def parity(self, deployment: Deployment) -> ParityReport:
+        """Does the served model see the tokens that training used?"""
+        ...
+
+    def promote(self, deployment: Deployment) -> None:
+        """Make it the one that answers to its name."""
+        ...
+
+    def remove(self, deployment: Deployment) -> None:
+        """Take one version away. Harmless when it is gone; refuses nothing that is live elsewhere."""
+        ...
+
+    def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
+        """An OpenAI chat body as this target understands it. The caller's own format wins over the constraint."""
+        ...
+
+
+TARGETS: Registry[Target] = Registry("tunesmith.targets", "target")
+
+
+def has_own_format(request: dict[str, Any]) -> bool:
+    return any(request.get(key) for key in FORMAT_KEYS)

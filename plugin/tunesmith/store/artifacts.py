@@ -1,0 +1,89 @@
+"""Artefact folders: written whole or not at all, never changed afterwards, never outside the data folder."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import DiskFull, NotFound
+from tunesmith.settings import Settings
+
+_ID = re.compile(r"[a-z]+-[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
+
+
+def new_id(prefix: str) -> str:
+    """`prefix-` and 12 random hex digits. Ids are made by the server only."""
+    return f"{prefix}-{secrets.token_hex(6)}"
+
+
+class Artifacts:
+    """Folders below `TUNESMITH_HOME`."""
+
+    def __init__(self, settings: Settings):
+        self.home = settings.home
+        self.min_free_bytes = settings.min_free_disk_mb * 2**20
+
+    def job(self, job_id: str) -> Path:
+        return self._folder("jobs", job_id)
+
+    def file(self, file_id: str) -> Path:
+        return self._resolve("files", file_id)
+
+    def dataset(self, version: str) -> Path:
+        return self._resolve("datasets", f"ds-{version}")
+
+    def cache(self, *parts: str) -> Path:
+        path = self.home.joinpath("cache", *parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _folder(self, noun: str, artifact_id: str) -> Path:
+        path = self._resolve(noun, artifact_id)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _resolve(self, noun: str, artifact_id: str) -> Path:
+        if not _ID.fullmatch(artifact_id):
+            raise NotFound(f"{artifact_id!r} is not the id of anything here.", hint="Use an id that the service gave.")
+        root = (self.home / noun).resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        path = (root / artifact_id).resolve()
+        if path.parent != root:
+            raise NotFound(f"{artifact_id!r} is not the id of anything here.", hint="Use an id that the service gave.")
+        return path
+
+    def require_space(self, needed_bytes: int = 0) -> None:
+        """Raise DiskFull when less than the reserve would be left."""
+        free = shutil.disk_usage(self.home).free
+        if free - needed_bytes < self.min_free_bytes:
+            raise DiskFull(
+                f"{free / 2**30:.1f} GiB are free at {self.home}; "
+                f"{(needed_bytes + self.min_free_bytes) / 2**30:.1f} GiB are needed.",
+                hint="Free some disk space, then resume the job; nothing is lost.",
+            )
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON document so that a reader, or the next start after a crash, sees all of it or nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as out:
+        json.dump(data, out, ensure_ascii=False, indent=2, default=str)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_of(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()

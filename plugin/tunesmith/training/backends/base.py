@@ -1,0 +1,85 @@
+"""What a training backend is, and what goes in and comes out of it. Imports nothing heavy: the API reads this too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from tunesmith.errors import TunesmithError
+from tunesmith.registry import Registry
+from tunesmith.tasks.conversation import Row
+
+Augment = Callable[[Row, Random], Row]
+
+
+@dataclass
+class TrainSpec:
+    """One training. `output_dir` belongs to it alone; training again into the same folder resumes."""
+
+    base_model: Path
+    train_file: Path
+    output_dir: Path
+    validation_file: Path | None = None
+    backend: str = "auto"
+    method: str = "supervised"
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    time_budget_s: float = 570.0
+    augment: Augment | None = None
+    """Makes another row that is right in the same way (owned by the task); None trains on the rows as they are."""
+
+
+@dataclass
+class Progress:
+    """Sent after each optimiser step. Seconds, bytes; tokens are all real ones of the rows trained on, no padding."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+    seconds_left: float
+    peak_memory_bytes: int
+    stage: str = "train"
+
+
+@dataclass
+class TrainResult:
+    adapter_dir: Path
+    steps: int
+    train_loss: float
+    """Mean loss per learnt token over the last tenth of the steps."""
+    validation_loss: float | None
+    trained_tokens: int
+    checkpoints: list[Path]
+
+
+class Interrupted(TunesmithError):
+    """The training was asked to stop and has saved a checkpoint; the same call goes on from there."""
+
+    status = 409
+    code = "interrupted"
+
+
+@dataclass
+class Availability:
+    ok: bool
+    hint: str | None = None
+
+
+Report = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+
+
+class Backend(Protocol):
+    name: str
+
+    def available(self) -> Availability:
+        """Whether its libraries are installed; never imports them."""
+
+    def train(self, spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult: ...
+
+
+BACKENDS: Registry[Backend] = Registry("tunesmith.backends", "backend")

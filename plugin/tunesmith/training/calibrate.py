@@ -1,0 +1,67 @@
+"""Measure this machine for a few seconds: seconds per token and layer, as the plan needs them."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch.autograd import backward
+
+from tunesmith.training.fast import FastDecoder
+from tunesmith.training.loss import FastLoss, RowLoss
+from tunesmith.training.plan import ModelShape, Speed
+from tunesmith.training.rows import Encoded
+
+REPEATS = 3
+
+
+def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: int) -> Speed:
+    """Median of a few typical rows. The head's share is taken from the typical ratio; adapters stay as they are."""
+    middle = sorted(rows, key=lambda row: len(row.ids))[len(rows) // 2]
+    frozen_times, adapted_times = [], []
+    for _ in range(REPEATS + 1):
+        begin = time.perf_counter()
+        if isinstance(loss, FastLoss):
+            states = [loss.decoder.bottom(middle.ids)]
+            between = time.perf_counter()
+            backward(loss.decoder.loss(states, [middle]))
+        else:
+            between = begin
+            backward(loss([middle], [None]))
+        frozen_times.append(between - begin)
+        adapted_times.append(time.perf_counter() - between)
+    tokens, frozen_layers = len(middle.ids), model.layers - adapted
+    head_share = Speed.typical(model)
+    head = middle.labels * head_share.head
+    body = tokens * adapted * head_share.adapted
+    spent = _median(adapted_times[1:])
+    if not isinstance(loss, FastLoss):
+        each = spent / (tokens * (adapted + frozen_layers * 0.7))
+        return Speed(frozen=0.0, adapted=each, head=0.0, measured=True)
+    per_frozen = _median(frozen_times[1:]) / (tokens * frozen_layers) if frozen_layers else 0.0
+    return Speed(
+        frozen=per_frozen,
+        adapted=spent * body / (body + head) / (tokens * adapted),
+        head=spent * head / (body + head) / middle.labels,
+        measured=True,
+    )
+
+
+def choose_threads(decoder: FastDecoder, row: Encoded) -> int:
+    """All cores, unless other work keeps them so busy that waiting for each other costs more than it gives."""
+    most = torch.get_num_threads()
+    if most == 1:
+        return 1
+    times = {}
+    for threads in (most, 1):
+        torch.set_num_threads(threads)
+        decoder.bottom(row.ids)
+        begin = time.perf_counter()
+        decoder.bottom(row.ids)
+        times[threads] = time.perf_counter() - begin
+    best = min(times, key=times.__getitem__)
+    torch.set_num_threads(best)
+    return best
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]

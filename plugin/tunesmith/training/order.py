@@ -1,0 +1,28 @@
+"""Which rows are trained on in which step: fixed by the seed, so that a resumed training sees the same."""
+
+from random import Random
+
+
+def order_of(rows: int, samples: int, seed: int) -> list[tuple[int, int]]:
+    """`samples` pairs (row, pass): each pass visits every row once, in an order of its own."""
+    result: list[tuple[int, int]] = []
+    number = 0
+    while len(result) < samples:
+        shuffled = list(range(rows))
+        Random(f"{seed}/{number}").shuffle(shuffled)  # noqa: S311
+        result += [(row, number) for row in shuffled]
+        number += 1
+    return result[:samples]
+
+
+def micro_batches(lengths: list[int], most_tokens: int) -> list[list[int]]:
+    """Indices of `lengths` grouped so that no group exceeds `most_tokens` (a longer row stands alone)."""
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if not groups or lengths[index] > room:
+            groups.append([])
+            room = most_tokens
+        groups[-1].append(index)
+        room -= lengths[index]
+    return groups

@@ -1,0 +1,44 @@
+"""Metrics and the gate."""
+
+import pytest
+
+from tunesmith.errors import GateNotMet
+from tunesmith.evaluation import gate
+from tunesmith.evaluation.metrics import Metrics, summarise
+from tunesmith.tasks.base import Score
+
+
+def metrics(adherence: float, accuracy: float, rows: int = 10) -> Metrics:
+    return Metrics(rows, adherence, accuracy, accuracy)
+
+
+def test_figures_are_means_over_rows_and_fields() -> None:
+    scores = [
+        Score(True, True, {"a": True, "b": True}),
+        Score(True, False, {"a": True, "b": False}, ["b"]),
+        Score(False, False, {"a": False, "b": False}),
+        Score(True, False, {"a": True}),
+    ]
+    figures = summarise(scores)
+    assert figures.rows == 4
+    assert figures.format_adherence == 0.75
+    assert figures.exact == 0.25
+    assert figures.fields == {"a": 0.75, "b": 1 / 3}
+    assert figures.field_accuracy == 4 / 7
+    assert figures.ungrounded == 0.25
+    assert summarise([]).rows == 0
+
+
+def test_gate_holds_a_candidate_to_the_rules_and_to_the_live_version() -> None:
+    good = gate.judge(metrics(1.0, 0.9), format_adherence=0.95, field_accuracy=0.8, live=metrics(0.9, 0.9))
+    assert good.passed
+    gate.require(good.as_dict())
+    worse = gate.judge(metrics(0.9, 0.7), format_adherence=0.95, live=metrics(1.0, 0.75))
+    assert not worse.passed
+    with pytest.raises(GateNotMet, match=r"format adherence 90.0%, required 95.0%: short by 5.0 points") as caught:
+        gate.require(worse.as_dict())
+    assert "field accuracy of live 70.0%, required 75.0%" in caught.value.message
+
+
+def test_no_held_out_rows_is_said() -> None:
+    assert gate.judge(metrics(0, 0, rows=0), format_adherence=0.95).note

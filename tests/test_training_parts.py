@@ -1,0 +1,142 @@
+"""Rows, checks, the fast forward and checkpoints, each by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from fakes import tiny_model
+from tunesmith.errors import BadInput
+from tunesmith.tasks.conversation import Row
+from tunesmith.training import checkpoints
+from tunesmith.training.checks import check_labels
+from tunesmith.training.order import micro_batches, order_of
+from tunesmith.training.rows import Encoded, EncodedRows, encode, end_tokens
+
+torch = pytest.importorskip("torch")
+ROW = Row([{"role": "user", "content": "TOTAL 12.00"}, {"role": "assistant", "content": '{"total": "12.00"}'}])
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("tiny"))
+
+
+def _tokenizer(folder: Path):  # type: ignore[no-untyped-def]
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_only_the_answer_and_its_end_are_learnt(base: Path) -> None:
+    tokenizer = _tokenizer(base)
+    row = encode(ROW, tokenizer, end_tokens(tokenizer))
+    assert tokenizer.decode(row.ids[row.answer_start :]) == '{"total": "12.00"}<|im_end|>'
+    prompt = tokenizer.decode(row.ids[: row.answer_start])
+    assert prompt.endswith("TOTAL 12.00<|im_end|>\n<|im_start|>assistant\n")
+    assert prompt.startswith("<|im_start|>system\nBe brief.")
+
+
+def test_template_that_rewrites_the_prompt_is_refused(tmp_path: Path) -> None:
+    folder = tiny_model.make(tmp_path, template="{{ messages | length }}{{ messages[-1].content }}<|im_end|>")
+    tokenizer = _tokenizer(folder)
+    with pytest.raises(BadInput, match="template"):
+        encode(ROW, tokenizer, end_tokens(tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        (Encoded([5, 6, 7], 3), "no learnt token"),
+        (Encoded([5, 6, 7], 1), "end-of-answer"),
+        (Encoded([5, 600, 2], 1), "does not know"),
+        (Encoded([5, 2], 1), "answers are empty"),
+    ],
+)
+def test_rows_that_teach_nothing_are_refused(row: Encoded, match: str) -> None:
+    with pytest.raises(BadInput, match=match):
+        check_labels(EncodedRows([row], [0]), {2}, 2, 512)
+
+
+def test_rows_too_long_are_counted_and_mostly_too_long_is_refused() -> None:
+    good = Encoded([5, 6, 2], 1)
+    assert "1 of 3 rows" in check_labels(EncodedRows([good, good], [0, 1], too_long=1), {2}, 0, 512)[0]
+    with pytest.raises(BadInput, match="longer than max_length"):
+        check_labels(EncodedRows([good], [0], too_long=2), {2}, 0, 512)
+
+
+@pytest.mark.parametrize("first_adapted", [0, 2])
+def test_fast_forward_gives_the_models_own_loss_and_gradients(base: Path, first_adapted: int) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from tunesmith.training.fast import FastDecoder
+    from tunesmith.training.loss import FastLoss, GeneralLoss
+
+    top = list(range(first_adapted, 4))
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        LoraConfig(
+            r=4,
+            lora_alpha=8,
+            target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            layers_to_transform=top,
+        ),
+    )
+    trained = [p for n, p in model.named_parameters() if p.requires_grad]
+    for parameter in trained:
+        torch.nn.init.normal_(parameter, std=0.1)
+    generator = torch.Generator().manual_seed(1)
+    ids = [torch.randint(3, 500, (n,), generator=generator).tolist() for n in (300, 17, 140)]
+    rows = [Encoded(i, len(i) - 9, weight) for i, weight in zip(ids, (1.0, 2.0, 1.0), strict=True)]
+    fast = FastLoss(FastDecoder(model, first_adapted, torch.float32))
+    general = GeneralLoss(model.get_base_model())
+    theirs = general(rows, [None] * 3)
+    expected = torch.autograd.grad(theirs, trained)
+    for _ in range(2):  # the second time from kept states
+        ours = fast(rows, [0, 1, 2])
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
+        for mine, other in zip(torch.autograd.grad(ours, trained), expected, strict=True):
+            assert (mine - other).norm() <= 1e-3 * other.norm() + 1e-6
+    assert len(fast.kept) == (3 if first_adapted else 0)
+
+
+def test_order_visits_every_row_once_a_pass_and_is_fixed_by_the_seed() -> None:
+    order = order_of(5, 12, seed=1)
+    assert sorted(row for row, turn in order if turn == 0) == list(range(5))
+    assert sorted(row for row, turn in order if turn == 1) == list(range(5))
+    assert order == order_of(5, 12, seed=1) != order_of(5, 12, seed=2)
+
+
+def test_micro_batches_hold_every_row_within_the_limit() -> None:
+    lengths = [300, 900, 100, 500, 2000]
+    groups = micro_batches(lengths, 1000)
+    assert sorted(i for group in groups for i in group) == list(range(5))
+    assert all(sum(lengths[i] for i in group) <= 1000 or len(group) == 1 for group in groups)
+
+
+def test_checkpoints_unsealed_truncated_or_altered_are_not_valid(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(b"weights" * 100)
+        if step != 4:
+            checkpoints.seal(folder, {"spent_s": 1.5})
+    assert checkpoints.newest_valid(tmp_path) == tmp_path / "checkpoint-3"
+    (tmp_path / "checkpoint-3" / "adapter_model.safetensors").write_bytes(b"weights" * 99)
+    assert checkpoints.newest_valid(tmp_path) == tmp_path / "checkpoint-2"
+    (tmp_path / "checkpoint-2" / "complete.json").write_text('{"files": ')
+    newest = checkpoints.newest_valid(tmp_path)
+    assert newest == tmp_path / "checkpoint-1"
+    assert checkpoints.manifest(newest) == {"spent_s": 1.5}
+
+
+def test_rotation_keeps_two_whole_ones(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "x").write_bytes(b"x")
+        if step != 4:
+            checkpoints.seal(folder)
+    checkpoints.rotate(tmp_path)
+    assert [checkpoints.step_of(p) for p in checkpoints.valid_checkpoints(tmp_path)] == [3, 5]
