@@ -10,6 +10,7 @@ off after `--seconds`.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -142,10 +143,8 @@ def ours(base: Path, rows_file: Path, seconds: float, until: float | None, pipe:
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder) / "train.jsonl", rows)
         spec = TrainSpec(base, Path(folder) / "train.jsonl", Path(folder) / "out", time_budget_s=seconds)
-        try:
+        with contextlib.suppress(TimeIsUp):
             train(spec, lambda _: None, lambda: False)
-        except TimeIsUp:
-            pass
     pipe.send(meter.result())
 
 
@@ -182,10 +181,8 @@ def plain_trl(base: Path, rows_file: Path, seconds: float, until: float | None, 
             peft_config=LoraConfig(task_type="CAUSAL_LM"),
             callbacks=[Step()],
         )
-        try:
+        with contextlib.suppress(TimeIsUp):
             trainer.train()
-        except TimeIsUp:
-            pass
     pipe.send(meter.result())
 
 

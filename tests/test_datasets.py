@@ -120,7 +120,7 @@ def test_too_few_rows_fail_the_gate(tmp_path: Path) -> None:
 def test_invented_targets_are_seen(tmp_path: Path) -> None:
     documents = letters(60)
     for document in documents:
-        document.values["correspondent"] = "Somebody Else"
+        document.values["correspondent"] = f"Somebody {document.id} Else"
     report, _ = make(tmp_path, documents)
     assert gate(report, "ungrounded_targets").value == 1.0
     assert not gate(report, "ungrounded_targets").passed

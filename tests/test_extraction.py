@@ -221,6 +221,19 @@ def test_other_answers_are_no_extraction(answers: list[str]) -> None:
     assert infer_task(rows).name == "chat"
 
 
+def test_a_few_copied_names_are_no_closed_list() -> None:
+    """A household with few correspondents gets letters from new ones."""
+    task = Extraction({"schema": {"correspondent": "string"}})
+    names = ["Waterworks", "Savings Bank", "Town Hall"]
+    texts = [(f"Letter {n} from {names[n % 3]}", names[n % 3]) for n in range(60)]
+    fitted = task.fit([task.example(Document("1", text, {"correspondent": name})) for text, name in texts])
+    assert (fitted.fields[0].kind, fitted.fields[0].grounding) == ("string", "numbers")
+    constraint = fitted.constraint(fitted.prompt("A letter from Gas Board"))
+    assert constraint is not None
+    assert constraint.grammar is not None
+    assert Gbnf(constraint.grammar).admits('{"correspondent": "Gas Board"}')
+
+
 def test_values_that_are_not_copied_stay_free_within_bounds() -> None:
     rows = receipts(note="")
     for n, row in enumerate(rows):

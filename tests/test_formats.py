@@ -58,7 +58,6 @@ def test_blank_lines_a_byte_order_mark_and_no_last_newline_are_fine() -> None:
         (chat(("system", "a"), ("system", "b"), ("user", "q"), ("assistant", "a")), "two system prompts"),
         (chat(("user", "q"), ("system", "b"), ("assistant", "a")), "in the middle"),
         ('{"messages": [{"role": "user"}]}', "lacks 'role' or 'content'"),
-        ('{"conversations": [{"from": "gpt"}]}', "lacks 'from' or 'value'"),
         (SHAREGPT, "is sharegpt, but the lines before are messages"),
         (chat(("user", "q"), ("assistant", "a"), weight="much"), "weight"),
         (b"\xff\xfe{", "not UTF-8 at byte 0"),
@@ -72,6 +71,19 @@ def test_a_wrong_line_is_named(line: str | bytes, says: str) -> None:
     assert "Line 3 " in caught.value.message
     assert says in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"conversations": [{"from": "gpt"}]}', "turn 1 lacks 'from' or 'value'"),
+        ('{"conversations": [{"from": "bot", "value": "x"}]}', "'bot'"),
+    ],
+)
+def test_a_wrong_sharegpt_line_is_named(line: str, says: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        rows(SHAREGPT, line)
+    assert says in caught.value.message
 
 
 def test_a_file_that_was_cut_off() -> None:

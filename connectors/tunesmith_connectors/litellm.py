@@ -95,13 +95,15 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
                 f"LiteLLM answered {response.request.url.path} with something that is not JSON"
             ) from error
         return answer
+    if status == 400 and "no_db_connection" in response.text:
+        status = 401  # without a database a wrong key is answered like this
     hints = {
         401: "Set TUNESMITH_LITELLM_KEY to the proxy's master key, or to a key that may manage models.",
         403: "The key may not do this: use the proxy's master key.",
     }
     hint = "The proxy has no database: use a wildcard route in its configuration." if _no_database(response) else None
     raise LiteLLMError(
-        f"LiteLLM answered HTTP {status}: {_reason(response)}",
+        f"LiteLLM answered HTTP {response.status_code}: {_reason(response)}",
         status=status,
         hint=hints.get(status, hint),
         retryable=status in _RETRIED and not hint,

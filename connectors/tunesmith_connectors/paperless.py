@@ -72,7 +72,7 @@ class PaperlessRefused(PaperlessError):
 class PaperlessClient:
     """Reads from one Paperless. Close it, or use it as a context manager.
 
-    `transport` replaces the network in tests; `sleep` is called between tries with seconds.
+    `transport` replaces the network in tests; `sleep` is called with seconds between tries.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PaperlessClient:
         transport: httpx.BaseTransport | None = None,
         timeout: float = 60.0,
         tries: int = 5,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ):
         self._http = httpx.Client(
             base_url=url.rstrip("/") + "/api/",
@@ -93,7 +93,7 @@ class PaperlessClient:
             follow_redirects=False,  # a token never follows to another host
         )
         self._tries = tries
-        self._sleep = sleep
+        self._sleep = sleep or time.sleep
         self._lookups: Lookups | None = None
 
     def __enter__(self) -> Self:

@@ -13,9 +13,7 @@ URL = os.environ.get("TUNESMITH_TEST_PAPERLESS_URL", "")
 TOKEN = os.environ.get("TUNESMITH_TEST_PAPERLESS_TOKEN", "")
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(
-        not (URL and TOKEN), reason="set TUNESMITH_TEST_PAPERLESS_URL and …_TOKEN"
-    ),
+    pytest.mark.skipif(not (URL and TOKEN), reason="set TUNESMITH_TEST_PAPERLESS_URL and …_TOKEN"),
 ]
 
 

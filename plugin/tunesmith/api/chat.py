@@ -99,7 +99,7 @@ def _plain(message: dict[str, Any]) -> Message | None:
         raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
     if isinstance(content, list) and all(part.get("type") == "text" for part in content):
         content = "".join(part["text"] for part in content)
-    return Message(role=role, content=content) if isinstance(content, str) else None  # type: ignore[typeddict-item]
+    return Message(role=role, content=content) if isinstance(content, str) else None
 
 
 async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:

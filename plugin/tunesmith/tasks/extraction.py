@@ -84,7 +84,7 @@ class Extraction:
         """A copy whose fields know, from these training rows, what is copied from the document and how long it gets."""
         samples = learning.read_samples(_pairs(rows)) or []
         task = type(self)(self.spec)
-        task.fields = learning.ground([learning.learn_choices(f, samples) for f in self.fields], samples)
+        task.fields = learning.ground(self.fields, samples)
         return task
 
     # -- examples -----------------------------------------------------------------------------------------------

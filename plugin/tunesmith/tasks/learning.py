@@ -70,7 +70,7 @@ def learn_fields(samples: Sequence[Sample], order: Sequence[str]) -> list[Field]
             optional=len(values) < len(samples),
             schema=schema,
         )
-        fields.append(learn_choices(field, samples))
+        fields.append(field)
     return ground(fields, samples)
 
 
@@ -89,14 +89,14 @@ def _kind(values: Sequence[Any]) -> tuple[Kind, dict[str, Any] | None]:
     return "json", {}
 
 
-def learn_choices(field: Field, samples: Sequence[Sample]) -> Field:
-    """A text field with few values, each seen several times, is a choice between them."""
+def _choices(field: Field, samples: Sequence[Sample]) -> Field:
+    """A text field that is not copied and has few values, each seen several times, is a choice between them."""
     values = [v for s in samples if (v := s.fields.get(field.name)) is not None]
-    if field.kind != "string" or len(values) < ENOUGH:
+    if field.kind != "string" or field.grounding != "free" or len(values) < ENOUGH:
         return field
     counts = Counter(values)
     if len(counts) <= MAX_CHOICES and min(counts.values()) >= 3 and len(values) >= 8 * len(counts):
-        return replace(field, kind="enum", choices=tuple(sorted(counts)))
+        return replace(field, kind="enum", choices=tuple(sorted(counts)), max_length=None)
     return field
 
 
@@ -104,7 +104,7 @@ def ground(fields: Sequence[Field], samples: Sequence[Sample]) -> list[Field]:
     """The fields with their grounding, length bound and recurring exceptions, as up to LOOK_AT samples show them."""
     some = samples[:: max(1, len(samples) // LOOK_AT)]
     cuts: dict[str, list[Cuts]] = {}
-    return [_ground(f, some, cuts) for f in fields]
+    return [_choices(_ground(f, some, cuts), samples) for f in fields]
 
 
 def _ground(field: Field, samples: Sequence[Sample], cuts: dict[str, list[Cuts]]) -> Field:

@@ -1,0 +1,32 @@
+"""GGUF files with one thing wrong, sealed as if our export had made them."""
+
+import shutil
+from pathlib import Path
+
+from tunesmith.serving import gguf_file
+
+
+def edited(gguf: Path, out: Path, old: bytes, new: bytes) -> Path:
+    """A copy with `old` replaced by `new`, which must be as long and occur once."""
+    content = gguf.read_bytes()
+    assert len(old) == len(new)
+    assert content.count(old) == 1, old
+    out.write_bytes(content.replace(old, new))
+    gguf_file.seal(out)
+    return out
+
+
+def with_double_bos(gguf: Path, out: Path) -> Path:
+    """The tokenizer adds a first token that the template already writes."""
+    flag = b"tokenizer.ggml.add_bos_token" + (7).to_bytes(4, "little")
+    return edited(gguf, out, flag + b"\0", flag + b"\1")
+
+
+def with_other_template(gguf: Path, out: Path) -> Path:
+    return edited(gguf, out, b"You are tiny", b"You are huge")
+
+
+def copied(gguf: Path, out: Path) -> Path:
+    shutil.copyfile(gguf, out)
+    gguf_file.seal(out)
+    return out
