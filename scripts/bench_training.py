@@ -150,6 +150,7 @@ def ours(base: Path, rows_file: Path, seconds: float, until: float | None, pipe:
 
 def plain_trl(base: Path, rows_file: Path, seconds: float, until: float | None, pipe: Any) -> None:
     """What TRL does when only model, data and LoRA are named."""
+    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer, TrainerCallback
@@ -173,10 +174,11 @@ def plain_trl(base: Path, rows_file: Path, seconds: float, until: float | None, 
             seen.append(int(inputs["attention_mask"].sum()))
             return super().training_step(model, inputs, *rest)
 
+    cpu = not torch.cuda.is_available()  # its bf16 default refuses to start on a CPU unless told that it is one
     with tempfile.TemporaryDirectory() as folder:
         trainer = Counting(
             model=str(base),
-            args=SFTConfig(output_dir=folder, report_to=[], disable_tqdm=True, save_strategy="no"),
+            args=SFTConfig(output_dir=folder, report_to=[], disable_tqdm=True, save_strategy="no", use_cpu=cpu),
             train_dataset=Dataset.from_list([{"prompt": r.prompt, "completion": [r.messages[-1]]} for r in rows]),
             peft_config=LoraConfig(task_type="CAUSAL_LM"),
             callbacks=[Step()],

@@ -22,6 +22,13 @@ def with_double_bos(gguf: Path, out: Path) -> Path:
     return edited(gguf, out, flag + b"\0", flag + b"\1")
 
 
+def with_foreign_bos(gguf: Path, out: Path) -> Path:
+    """The tokenizer adds a first token that training never saw."""
+    number = b"tokenizer.ggml.bos_token_id" + (4).to_bytes(4, "little")
+    other = edited(gguf, out.with_suffix(".step"), number + b"\1\0\0\0", number + b"\0\0\0\0")
+    return with_double_bos(other, out)
+
+
 def with_other_template(gguf: Path, out: Path) -> Path:
     return edited(gguf, out, b"You are tiny", b"You are huge")
 

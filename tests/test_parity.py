@@ -6,7 +6,7 @@ import pytest
 
 from conftest import Tiny
 from fakes.go_template import render
-from gguf_edit import with_double_bos, with_other_template
+from gguf_edit import with_double_bos, with_foreign_bos, with_other_template
 from tunesmith.errors import BadInput, ParityError
 from tunesmith.serving import go_template
 from tunesmith.serving.hf_folder import HfFolder
@@ -44,10 +44,18 @@ def test_a_wrong_template_fails(tiny: Tiny, settings: Settings, tmp_path: Path) 
     assert caught.value.hint
 
 
-def test_a_double_bos_fails(tiny: Tiny, settings: Settings, tmp_path: Path) -> None:
-    report = report_of(tiny, with_double_bos(tiny.f16, tmp_path / "wrong.gguf"), settings)
-    # llama.cpp takes the template's own first token away and adds one: the same ids. Anything else must be noticed.
-    assert not failed(report) or {"with_system.token_ids", "with_system.token_count"} <= failed(report)
+def test_a_first_token_too_many_fails(tiny: Tiny, settings: Settings, tmp_path: Path) -> None:
+    report = report_of(tiny, with_foreign_bos(tiny.f16, tmp_path / "wrong.gguf"), settings)
+    everything = {f"{name}.{what}" for name in CONVERSATIONS for what in ("token_ids", "token_count")}
+    assert failed(report) == {"metadata", *everything}
+    with pytest.raises(ParityError, match=r"with_system\.token_ids: token 0 is 0, training used 1"):
+        report.require()
+
+
+def test_llamacpp_does_not_double_the_bos_that_the_template_writes(
+    tiny: Tiny, settings: Settings, tmp_path: Path
+) -> None:
+    report_of(tiny, with_double_bos(tiny.f16, tmp_path / "bos.gguf"), settings).require()
 
 
 def test_nothing_checked_is_not_parity() -> None:
@@ -106,7 +114,7 @@ def test_go_template_leaves_the_first_token_to_a_tokenizer_that_adds_it(tiny: Ti
         LLAMA.replace("m['content']", "m['content'] | trim"),
         PLAIN_CHATML.replace("m.content", "(m.content | upper)"),
         PLAIN_CHATML.replace("{% for m in messages %}", "{% for m in messages[-2:] %}"),
-        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('none') }}{% endif %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ raise_exception('none') if m.role == 'system' }}{{ m.content }}{% endfor %}",
     ],
     ids=["trims", "changes_case", "forgets_turns", "no_system_role"],
 )

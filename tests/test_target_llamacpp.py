@@ -1,4 +1,4 @@
-"""The embedded target with a real llama.cpp server: what it answers, what it is held to, and how servers live and die."""
+"""The embedded target with a real llama.cpp server: what it answers, what it is held to, how servers live and die."""
 
 import json
 import os

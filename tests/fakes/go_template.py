@@ -29,6 +29,8 @@ def _lex(template: str) -> list[tuple[str, str]]:
         tokens.append(("action", match[2]))
         place, trim = match.end(), bool(match[3])
     text = template[place:]
+    if any("{{" in value for kind, value in [*tokens, ("text", text)] if kind == "text"):
+        raise TemplateError("unclosed action")
     return [*tokens, ("text", text.lstrip() if trim else text)]
 
 

@@ -111,7 +111,8 @@ def list_base_models(settings: Settings) -> list[str]:
     if settings.models is not None and settings.models.is_dir():
         candidates = [*settings.models.glob("*/config.json"), *settings.models.glob("*/*/config.json")]
         folders = {path.parent for path in candidates if _is_model(path.parent)}
-        names += sorted(folder.relative_to(settings.models).as_posix() for folder in folders)
+        found = sorted(folder.relative_to(settings.models).as_posix() for folder in folders)
+        names += [name for name in found if _local(name, settings) is not None]
     return names
 
 

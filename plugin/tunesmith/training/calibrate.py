@@ -15,7 +15,8 @@ REPEATS = 3
 
 
 def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: int) -> Speed:
-    """Median of a few typical rows. The head's share is taken from the typical ratio; adapters stay as they are."""
+    """Best of a few tries on a row of middle length, because other work on the machine comes and goes (the plan is
+    revised while it runs). The head's share is taken from the typical ratio; adapters stay as they are."""
     middle = sorted(rows, key=lambda row: len(row.ids))[len(rows) // 2]
     frozen_times, adapted_times = [], []
     for _ in range(REPEATS + 1):
@@ -33,11 +34,11 @@ def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: 
     head_share = Speed.typical(model)
     head = middle.labels * head_share.head
     body = tokens * adapted * head_share.adapted
-    spent = _median(adapted_times[1:])
+    spent = min(adapted_times[1:])
     if not isinstance(loss, FastLoss):
         each = spent / (tokens * (adapted + frozen_layers * 0.7))
         return Speed(frozen=0.0, adapted=each, head=0.0, measured=True)
-    per_frozen = _median(frozen_times[1:]) / (tokens * frozen_layers) if frozen_layers else 0.0
+    per_frozen = min(frozen_times[1:]) / (tokens * frozen_layers) if frozen_layers else 0.0
     return Speed(
         frozen=per_frozen,
         adapted=spent * body / (body + head) / (tokens * adapted),
@@ -61,7 +62,3 @@ def choose_threads(decoder: FastDecoder, row: Encoded) -> int:
     best = min(times, key=times.__getitem__)
     torch.set_num_threads(best)
     return best
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

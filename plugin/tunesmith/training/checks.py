@@ -6,11 +6,11 @@ from tunesmith.training.rows import EncodedRows
 MAX_LEFT_OUT = 0.5
 
 
-def check_labels(encoded: EncodedRows, end_ids: set[int], pad_id: int | None, vocabulary: int) -> list[str]:
+def check_labels(encoded: EncodedRows, end_ids: set[int], vocabulary: int) -> list[str]:
     """Raise BadInput for rows that teach nothing; returns warnings in plain words.
 
-    Checked: something is left to train on, no row is fully masked, each answer ends in a learnt end mark that is
-    not masked as padding, ids fit the vocabulary, and the share of rows that are too long.
+    Checked: something is left to train on, no row is fully masked, each answer ends in a learnt end mark
+    (nothing is padded, so it cannot be masked as padding), ids fit the vocabulary, and how many rows are too long.
     """
     total = len(encoded.rows) + encoded.too_long
     if total == 0:
@@ -46,6 +46,4 @@ def check_labels(encoded: EncodedRows, end_ids: set[int], pad_id: int | None, vo
         warnings.append(f"{encoded.too_long} of {total} rows are longer than max_length and are left out.")
     if all(row.labels == 1 for row in encoded.rows):
         raise BadInput("All answers are empty.", code="answers_empty", param="training_file")
-    if pad_id is not None and pad_id in end_ids:
-        warnings.append("The padding token is also the end token; it is learnt all the same, as nothing is padded.")
     return warnings

@@ -16,11 +16,11 @@ from tunesmith.errors import BadInput
 Auto = Literal["auto"]
 
 BASE_LEARNING_RATE = 1.5e-3
-RANK, ALPHA = 16, 32
-TARGET_EPOCHS, LEAST_EPOCHS = 4.0, 2.0
+RANK = 16
+TARGET_EPOCHS = 3.0
 MOST_EPOCHS_SMALL = 12
 SAMPLES_WANTED = 1200
-MOST_ADAPTED_SHARE, LEAST_ADAPTED_SHARE = 0.4, 0.2
+MOST_ADAPTED_SHARE, LEAST_ADAPTED_SHARE = 0.4, 0.27
 MARGIN = 0.9
 SETUP_S = 12.0
 
@@ -120,6 +120,7 @@ class Speed(BaseModel):
     adapted: float
     head: float
     measured: bool = False
+    frozen_every_pass: bool = False
 
     @classmethod
     def typical(cls, model: ModelShape, accelerator: bool = False) -> "Speed":
@@ -158,13 +159,33 @@ class Plan(BaseModel):
     estimate: Estimate
     reasons: list[str]
     steps_are_open: bool = False
-    """The number of epochs was left to us, so a slower machine than measured may shorten the training."""
+    """The number of epochs was left to us, so a machine that turns out slower or faster may change it."""
+    most_steps: int = 0
+    """Steps that are useful if there is time: `steps` may grow to this, never beyond."""
+    steps_per_pass: float = 1.0
+    first_step_s: float = 0.0
+    """Seconds planned for a step of the first pass, which also runs the frozen layers."""
+    later_step_s: float = 0.0
     revisions: list[tuple[int, int]] = Field(default_factory=list)
-    """(after step, new number of steps): how the plan was shortened while it ran."""
+    """(after step, new number of steps): how the plan was shortened or lengthened while it ran."""
 
     @property
     def final_steps(self) -> int:
         return self.revisions[-1][1] if self.revisions else self.steps
+
+    def seconds_between(self, begin: int, end: int) -> float:
+        """Planned seconds of the steps from `begin` to `end`."""
+        first = max(0.0, min(end, self.steps_per_pass) - min(begin, self.steps_per_pass))
+        return first * self.first_step_s + (end - begin - first) * self.later_step_s
+
+    def steps_within(self, step: int, seconds: float) -> int:
+        """How far the training gets in `seconds` of planned time after `step`."""
+        first_left = max(0.0, self.steps_per_pass - step)
+        in_first = seconds / max(self.first_step_s, 1e-9)
+        if in_first <= first_left:
+            return step + int(in_first)
+        rest = seconds - first_left * self.first_step_s
+        return step + int(first_left + rest / max(self.later_step_s, 1e-9))
 
     def progress(self, step: int) -> float:
         """Share of the learning-rate schedule done after `step` steps; continuous across revisions."""
@@ -197,15 +218,21 @@ def make_plan(
     backend: str = "trl",
     seed: int = 0,
     spent_s: float = 0.0,
+    keeps_states: bool = True,
 ) -> Plan:
-    """Choose what is "auto" so that the training fits `budget_s` (seconds, of which `spent_s` are gone)."""
+    """Choose what is "auto" so that the training fits `budget_s` (seconds, of which `spent_s` are gone).
+
+    `keeps_states`: the frozen layers run once per row; otherwise (rows are varied) in every pass.
+    """
+    if not keeps_states:
+        speed = speed.model_copy(update={"frozen_every_pass": True})
     reasons: list[str] = []
     batch = hyperparameters.batch_size
     if batch == "auto":
         batch = 8 if data.rows >= 800 else 4 if data.rows >= 32 else 2
         reasons.append(f"Batches of {batch} rows give {data.rows} rows enough optimiser steps.")
     room = max(1.0, (budget_s - spent_s) * MARGIN - SETUP_S)
-    layers, epochs = _layers_and_epochs(data, model, hyperparameters, room, speed, reasons)
+    layers, epochs, most_epochs = _layers_and_epochs(data, model, hyperparameters, room, speed, reasons)
     steps = max(1, math.ceil(round(data.rows * epochs, 6) / batch))
     seconds = cost(data, model, speed, layers, epochs)
     if seconds > room and hyperparameters.n_epochs != "auto":
@@ -219,7 +246,9 @@ def make_plan(
         rate = BASE_LEARNING_RATE * (1.0 if multiplier == "auto" else multiplier)
     rank = RANK if hyperparameters.lora_rank == "auto" else hyperparameters.lora_rank
     alpha = 2 * rank if hyperparameters.lora_alpha == "auto" else hyperparameters.lora_alpha
-    per_step = seconds / steps
+    per_pass = max(1.0, data.rows / batch)
+    first_step = cost(data, model, speed, layers, 1.0) / per_pass
+    later_step = (cost(data, model, speed, layers, 2.0) - cost(data, model, speed, layers, 1.0)) / per_pass
     return Plan(
         backend=backend,
         epochs=epochs,
@@ -232,7 +261,7 @@ def make_plan(
         max_length=data.longest if hyperparameters.max_length == "auto" else hyperparameters.max_length,
         precision=precision,
         seed=seed,
-        checkpoint_every=max(1, min(math.ceil(steps / 8), math.ceil(45 / max(per_step, 1e-6)))),
+        checkpoint_every=max(1, min(math.ceil(steps / 8), math.ceil(45 / max(first_step, 1e-6)))),
         estimate=Estimate(
             seconds=round(seconds + SETUP_S, 1),
             peak_memory_bytes=memory(data, model, layers, rank),
@@ -240,12 +269,17 @@ def make_plan(
         ),
         reasons=reasons,
         steps_are_open=hyperparameters.n_epochs == "auto",
+        most_steps=max(steps, math.ceil(round(data.rows * most_epochs, 6) / batch)),
+        steps_per_pass=per_pass,
+        first_step_s=first_step,
+        later_step_s=later_step,
     )
 
 
 def cost(data: DataShape, model: ModelShape, speed: Speed, layers: int, epochs: float) -> float:
     """Seconds of the training itself. The frozen layers run once per row, however many epochs follow."""
-    frozen = data.tokens * min(1.0, epochs) * (model.layers - layers) * speed.frozen
+    frozen_passes = epochs if speed.frozen_every_pass else min(1.0, epochs)
+    frozen = data.tokens * frozen_passes * (model.layers - layers) * speed.frozen
     return frozen + epochs * (data.tokens * layers * speed.adapted + data.labels * speed.head)
 
 
@@ -258,8 +292,8 @@ def memory(data: DataShape, model: ModelShape, layers: int, rank: int) -> int:
 
 def _layers_and_epochs(
     data: DataShape, model: ModelShape, asked: Hyperparameters, room: float, speed: Speed, reasons: list[str]
-) -> tuple[int, float]:
-    """More passes first, then more layers, as far as the time goes."""
+) -> tuple[int, float, float]:
+    """Layers, passes, and passes that would still help: more passes first, then more layers, as the time goes."""
     most = max(1, round(model.layers * MOST_ADAPTED_SHARE))
     least = max(1, round(model.layers * LEAST_ADAPTED_SHARE))
     wanted = float(asked.n_epochs) if asked.n_epochs != "auto" else _wanted_epochs(data.rows)
@@ -271,11 +305,11 @@ def _layers_and_epochs(
         layers = max(fitting, default=least)
         reasons.append(
             f"Adapters on the top {layers} of {model.layers} layers: the others run once per row and are kept, "
-            f"which leaves time for {wanted:g} passes."
+            "which leaves time for more passes."
         )
     if asked.n_epochs != "auto":
         reasons.append(f"{asked.n_epochs} epochs, as asked.")
-        return layers, wanted
+        return layers, wanted, wanted
     once = cost(data, model, speed, layers, 1.0)
     again = cost(data, model, speed, layers, 2.0) - once
     possible = 1 + (room - once) / again if room >= once else room / once
@@ -285,7 +319,7 @@ def _layers_and_epochs(
         reasons.append(f"{epochs:g} passes over the rows instead of {wanted:g}: that is what the time budget allows.")
     else:
         reasons.append(f"{epochs:g} passes over {data.rows} rows: few rows need more passes, many need fewer.")
-    return layers, epochs
+    return layers, epochs, wanted
 
 
 def _wanted_epochs(rows: int) -> float:

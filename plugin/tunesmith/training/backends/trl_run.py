@@ -56,7 +56,7 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
     shape = ModelShape.read(spec.base_model)
     longest = shape.positions if asked.max_length == "auto" else min(asked.max_length, shape.positions)
     encoded = encode_rows(rows, tokenizer, ends, longest)
-    warnings = check_labels(encoded, ends, tokenizer.pad_token_id, base.config.vocab_size)
+    warnings = check_labels(encoded, ends, base.config.vocab_size)
 
     plan_file, root = spec.output_dir / "plan.json", spec.output_dir / "checkpoints"
     plan = Plan.load(plan_file)
@@ -130,6 +130,7 @@ def _plan(
         precision=precision,
         seed=spec.seed,
         spent_s=time.monotonic() - begin,
+        keeps_states=isinstance(loss, FastLoss) and spec.augment is None,
     )
     plan.reasons.append(f"The loss is computed by the {loss.kind} forward.")
     plain = model.unload()
@@ -149,7 +150,9 @@ def _trainer(
     root: Path,
     watch: Watch,
 ) -> Trainer:
-    samples = min(plan.steps * plan.batch_size, math.ceil(round(len(encoded.rows) * plan.epochs, 6)))
+    samples = plan.most_steps * plan.batch_size
+    if not plan.steps_are_open:
+        samples = min(samples, math.ceil(round(len(encoded.rows) * plan.epochs, 6)))
     pairs = order_of(len(encoded.rows), samples, spec.seed)
 
     def row_of(row: int, turn: int) -> tuple[Encoded, int | None]:
@@ -162,7 +165,7 @@ def _trainer(
 
     config = SFTConfig(
         output_dir=str(root),
-        max_steps=plan.steps,
+        max_steps=plan.most_steps,
         per_device_train_batch_size=plan.batch_size,
         gradient_accumulation_steps=1,
         learning_rate=plan.learning_rate,

@@ -1,5 +1,6 @@
 """SFTTrainer with our training step. Optimiser, clipping, schedule, checkpoints and resume are the library's."""
 
+import math
 import os
 import resource
 import sys
@@ -25,7 +26,8 @@ from tunesmith.training.rows import Encoded
 WARMUP = 0.05
 LAST_RATE = 0.02
 CHECK_EVERY = 0.1
-OVERRUN = 1.1
+CHANGE = 1.08
+BUDGET_SHARE = 0.96
 
 RowOf = Callable[[int, int], tuple[Encoded, int | None]]
 
@@ -112,10 +114,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.trainer: Trainer | None = None
         self.begin = self.loop_begin = begin
         self.first_step: int | None = None
+        self.last_look = (0, begin)
         self.stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.first_step, self.loop_begin = state.global_step, time.monotonic()
+        self.last_look = (state.global_step, self.loop_begin)
         if self.trainer is not None:
             self.trainer.trained_tokens = self.tokens_before
             self.trainer.step_losses = list(self.losses_before)
@@ -125,8 +129,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if trainer is None or self.first_step is None:
             return
         step, took = state.global_step, max(time.monotonic() - self.loop_begin, 1e-9)
-        self._shorten(step, took)
-        left = (plan.final_steps - step) * took / (step - self.first_step)
+        self._revise(step)
+        planned = max(plan.seconds_between(self.first_step, step), 1e-9)
+        left = plan.seconds_between(step, plan.final_steps) * took / planned
         self.report(
             Progress(
                 step=step,
@@ -158,19 +163,33 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         checkpoints.seal(root / f"checkpoint-{state.global_step}", known)
         checkpoints.rotate(root)
 
-    def _shorten(self, step: int, took: float) -> None:
-        """A machine that became slower gets fewer steps, written into the plan, so that the schedule still ends."""
-        plan, first = self.plan, self.first_step or 0
+    def _revise(self, step: int) -> None:
+        """Fit the number of steps to how fast the machine really is, so that the schedule ends on time.
+
+        Written into the plan, so that a resumed training takes the same steps. Compares the time of the steps since
+        the last look with the time planned for them: first-pass steps cost more than later ones.
+        """
+        plan = self.plan
         every = max(4, round(plan.steps * CHECK_EVERY))
-        if not plan.steps_are_open or step % every or step >= plan.final_steps or step - first < 4:
+        known = plan.revisions and step <= plan.revisions[-1][0]
+        if not plan.steps_are_open or step % every or step >= plan.final_steps or known:
             return
-        left = self.budget_s - self.spent_s - (time.monotonic() - self.begin)
-        possible = step + int(max(left, 0.0) / (took / (step - first)))
-        least = min(plan.final_steps, -(-self.rows // plan.batch_size))
-        wanted = max(possible, least, step + 1)
-        if wanted * OVERRUN < plan.final_steps:
+        now, (since, at) = time.monotonic(), self.last_look
+        self.last_look = (step, now)
+        planned = plan.seconds_between(since, step)
+        if step - since < 4 or planned <= 0:
+            return
+        slowdown = (now - at) / planned
+        left = self.budget_s * BUDGET_SHARE - self.spent_s - (now - self.begin)
+        least = min(plan.final_steps, math.ceil(plan.steps_per_pass))
+        wanted = max(plan.steps_within(step, max(left, 0.0) / slowdown), least, step + 1)
+        wanted = min(wanted, plan.most_steps)
+        if max(wanted, plan.final_steps) > CHANGE * min(wanted, plan.final_steps):
+            word = "Shortened" if wanted < plan.final_steps else "Lengthened"
             plan.revisions.append((step, wanted))
-            plan.reasons.append(f"Shortened to {wanted} steps after step {step}: the machine is slower than measured.")
+            plan.reasons.append(
+                f"{word} to {wanted} steps after step {step}: time per step is {slowdown:.1f} x planned."
+            )
             plan.save(self.plan_file)
 
 

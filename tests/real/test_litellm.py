@@ -1,0 +1,163 @@
+"""A real LiteLLM proxy with the shipped configurations: models that were published answer through its wildcards."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from conftest import Tiny
+from fakes.http_app import Answer, HttpApp, parsed
+from fakes.ollama import FakeOllama
+from tunesmith.errors import BadInput
+from tunesmith.serving import publish, routes
+from tunesmith.serving.targets.base import Deployment
+from tunesmith.serving.targets.llamacpp import LlamaCppTarget
+from tunesmith.serving.targets.ollama import OllamaTarget
+from tunesmith.settings import Settings
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).parents[2]
+KEY = "sk-test-master"
+
+
+@pytest.fixture(scope="module")
+def command() -> str:
+    script = ROOT / "scripts" / "real_litellm.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return done.stdout.strip()
+
+
+@contextmanager
+def proxy(command: str, config: str, log: Path, **environment: str) -> Iterator[str]:
+    """A proxy on a free port, ended afterwards. Boots in about 25 s."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [
+        command,
+        "--config",
+        str(ROOT / "examples" / "litellm" / config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    path = f"{Path(command).parent}{os.pathsep}{os.environ['PATH']}"
+    whole = {
+        **os.environ,
+        "PATH": path,
+        "LITELLM_MASTER_KEY": KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        **environment,
+    }
+    url = f"http://127.0.0.1:{port}"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(argv, env=whole, stdout=out, stderr=out, cwd=log.parent) as process,
+    ):
+        try:
+            for _ in range(240):
+                assert process.poll() is None, log.read_text()[-2000:]
+                try:
+                    if httpx.get(f"{url}/health/readiness", timeout=2).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.5)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def settings_for(url: str, tmp_path: Path, **more: object) -> Settings:
+    return Settings(home=tmp_path, litellm_url=url, litellm_key=SecretStr(KEY), **more)  # type: ignore[arg-type]
+
+
+def chat(url: str, model: str) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4, "temperature": 0}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+
+
+def test_ollama_behind_the_wildcards(command: str, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    with (
+        FakeOllama(tmp_path / "blobs") as ollama,
+        proxy(command, "ollama.yaml", tmp_path / "log", OLLAMA_API_BASE=ollama.url) as url,
+    ):
+        settings = settings_for(url, tmp_path, ollama_url=ollama.url)
+        target = OllamaTarget(settings)
+        deployment = target.deploy(tiny.candidate())
+        target.promote(deployment)
+        route = publish.route(deployment, settings) or {}
+        assert (route["mode"], route["verified"]) == ("wildcard", True)
+        assert ("POST", "/api/chat") in ollama.calls
+        ollama.models["ft-mine:latest"] = ollama.models["tiny-model:latest"]
+        through = chat(url, "ft-mine")
+        assert through.status_code == 200
+        direct = httpx.post(
+            f"{ollama.url}/api/chat",
+            json={
+                "model": "tiny-model",
+                "messages": [{"role": "user", "content": "hello"}],
+                "options": {"num_predict": 4, "temperature": 0},
+            },
+            timeout=60,
+        )
+        assert through.json()["choices"][0]["message"]["content"] == direct.json()["message"]["content"]
+        assert through.json()["usage"]["prompt_tokens"] == direct.json()["prompt_eval_count"]  # no other template
+        assert "has no database" in routes.check(settings)
+        wrong = settings.model_copy(update={"litellm_key": SecretStr("sk-wrong")})
+        with pytest.raises(BadInput) as caught:
+            publish.route(deployment, wrong)
+        assert caught.value.error_code == "litellm_key"
+
+
+class OurApi(HttpApp):
+    """Tunesmith's /v1 as far as a proxy sees it: passes on to the embedded server, and wants its own key."""
+
+    def __init__(self, endpoint_url: str, model: str, headers: dict[str, str]):
+        self.upstream, self.model, self.headers = endpoint_url, model, headers
+        super().__init__()
+
+    def handle(self, method: str, path: str, body: bytes, headers: object) -> Answer:
+        if headers["Authorization"] != "Bearer our-key":  # type: ignore[index]
+            return 401, {"error": {"message": "wrong key"}}
+        asked = parsed(body)
+        if asked["model"] != "tiny-model":
+            return 404, {"error": {"message": f"There is no model {asked['model']!r}.", "code": "model_not_found"}}
+        sent = {**asked, "model": self.model}
+        answer = httpx.post(f"{self.upstream}/chat/completions", json=sent, headers=self.headers, timeout=60)
+        return answer.status_code, answer.json()
+
+
+def test_the_embedded_target_behind_the_wildcards(command: str, tiny: Tiny, tmp_path: Path) -> None:
+    target = LlamaCppTarget(Settings(home=tmp_path))
+    deployment = target.deploy(tiny.candidate())
+    with (
+        target.serve(deployment) as endpoint,
+        OurApi(endpoint.base_url, endpoint.model, endpoint.headers) as api,
+        proxy(
+            command,
+            "embedded.yaml",
+            tmp_path / "log",
+            TUNESMITH_API_BASE=f"{api.url}/v1",
+            TUNESMITH_API_KEY="our-key",
+        ) as url,
+    ):
+        settings = settings_for(url, tmp_path)
+        route = publish.route(deployment, settings) or {}
+        assert (route["mode"], route["provider_model"], route["verified"]) == ("wildcard", "openai/tiny-model", True)
+        assert chat(url, "tiny-model").json()["choices"][0]["message"]["content"]
+        unknown = Deployment.from_dict({**deployment.as_dict(), "name": "nobody"})
+        missing = publish.route(unknown, settings) or {}
+        assert not missing["verified"]
+        assert missing["note"]

@@ -1,0 +1,257 @@
+"""Ollama as a target, against a stand-in with real tokens, or the real one (TUNESMITH_TEST_OLLAMA_URL)."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import Tiny
+from fakes.ollama import FakeOllama, Faults
+from gguf_edit import copied, with_double_bos
+from tunesmith.errors import BadInput, Conflict, ParityError, Unavailable
+from tunesmith.serving.targets.ollama import OllamaTarget
+from tunesmith.settings import Settings
+from tunesmith.tasks.base import Constraint
+from tunesmith_connectors.ollama import Ollama
+
+pytest.importorskip("xllamacpp")
+
+REAL = os.environ.get("TUNESMITH_TEST_OLLAMA_URL")
+only_fake = pytest.mark.skipif(REAL is not None, reason="needs a stand-in that fails on demand")
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeOllama]:
+    (tmp_path / "blobs").mkdir()
+    with FakeOllama(tmp_path / "blobs") as fake:
+        yield fake
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OllamaTarget]:
+    url = REAL or request.getfixturevalue("fake").url
+    yield OllamaTarget(Settings(home=tmp_path, ollama_url=url))
+    if REAL:
+        ollama = Ollama(REAL)
+        for name in ollama.tags():
+            if name.startswith("tiny-model:"):
+                ollama.delete(name)
+        ollama.close()
+
+
+@pytest.fixture
+def ollama(target: OllamaTarget) -> Iterator[Ollama]:
+    client = Ollama(str(target.settings.ollama_url))
+    yield client
+    client.close()
+
+
+def test_deploy_parity_promote(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    deployment = target.deploy(tiny.candidate())
+    assert deployment.model == "tiny-model:run-1"
+    report = target.parity(deployment)
+    report.require()
+    assert {"metadata", "with_system.raw", "without_system.token_count"} <= {check.name for check in report.checks}
+    assert "tiny-model:latest" not in ollama.tags()
+    target.promote(deployment)
+    assert ollama.tags()["tiny-model:latest"] == deployment.digest
+    with target.serve(deployment) as endpoint:
+        body = {"model": endpoint.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+        answer = httpx.post(f"{endpoint.base_url}/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200
+
+
+def test_all_that_ollama_would_guess_is_told(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    target.deploy(tiny.candidate())
+    shown = ollama.show("tiny-model:run-1") or {}
+    assert shown["system"] == "You are tiny"
+    assert '{{ if eq .Role "system" }}<|im_start|>system\n' in shown["template"]
+    assert '"<|im_end|>"' in shown["parameters"]
+    assert "1024" in shown["parameters"]
+
+
+def test_doing_everything_twice_makes_nothing_twice(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    first, second = target.deploy(tiny.candidate()), target.deploy(tiny.candidate())
+    assert first == second
+    target.promote(first)
+    target.promote(first)
+    assert sorted(name for name in ollama.tags() if name.startswith("tiny-model")) == [
+        "tiny-model:latest",
+        "tiny-model:run-1",
+    ]
+
+
+def test_a_second_version_replaces_and_rolls_back(
+    tiny: Tiny, target: OllamaTarget, ollama: Ollama, tmp_path: Path
+) -> None:
+    first = target.deploy(tiny.candidate())
+    second = target.deploy(replace(tiny.candidate("run-2"), num_ctx=512))
+    assert first.digest != second.digest
+    for live in (first, second, first):
+        target.promote(live)
+        assert ollama.tags()["tiny-model:latest"] == live.digest
+    with pytest.raises(Conflict, match="is live"):
+        target.remove(first)
+    target.remove(second)
+    target.remove(second)
+    assert "tiny-model:run-2" not in ollama.tags()
+
+
+def test_a_changed_export_under_the_same_version_is_created_anew(
+    tiny: Tiny, target: OllamaTarget, tmp_path: Path
+) -> None:
+    first = target.deploy(tiny.candidate())
+    content = bytearray(tiny.f16.read_bytes())
+    content[-2] ^= 1  # another weight
+    (tmp_path / "x").write_bytes(content)
+    second = target.deploy(tiny.candidate(gguf=copied(tmp_path / "x", tmp_path / "other.gguf")))
+    assert first.digest != second.digest
+
+
+@only_fake
+def test_the_old_version_is_unloaded_and_the_new_one_loaded(
+    tiny: Tiny, target: OllamaTarget, fake: FakeOllama, tmp_path: Path
+) -> None:
+    content = bytearray(tiny.f16.read_bytes())
+    content[-2] ^= 1
+    (tmp_path / "x").write_bytes(content)
+    first = target.deploy(tiny.candidate())
+    second = target.deploy(tiny.candidate("run-2", gguf=copied(tmp_path / "x", tmp_path / "other.gguf")))
+    target.promote(first)
+    assert list(fake.loaded) == [fake.models["tiny-model:run-1"].weights]
+    target.promote(second)
+    assert list(fake.loaded) == [fake.models["tiny-model:run-2"].weights]
+    # Also when nothing but the live tag is left of the old version.
+    del fake.models["tiny-model:run-2"]
+    target.promote(first)
+    assert list(fake.loaded) == [fake.models["tiny-model:run-1"].weights]
+
+
+def test_ollama_quantises_a_float_export(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    deployment = target.deploy(tiny.candidate(quantization="q4_k_m"))
+    shown = ollama.show(deployment.model) or {}
+    assert shown["model_info"]["general.file_type"] == 15
+    target.parity(deployment).require()
+
+
+def test_nothing_is_ever_pulled(tiny: Tiny, target: OllamaTarget, request: pytest.FixtureRequest) -> None:
+    deployment = target.deploy(tiny.candidate())
+    target.promote(deployment)
+    if not REAL:
+        fake: FakeOllama = request.getfixturevalue("fake")
+        assert fake.pulls == []
+        assert ("POST", "/api/pull") not in fake.calls
+
+
+def test_a_double_bos_fails_parity(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:
+    """The GGUF has Ollama add a first token that the template writes too."""
+    deployment = target.deploy(tiny.candidate(gguf=with_double_bos(tiny.f16, tmp_path / "bos.gguf")))
+    report = target.parity(deployment)
+    failed = {check.name for check in report.checks if not check.passed}
+    assert failed >= {"with_system.token_count", "without_system.token_count", "several_turns.token_count"}
+    with pytest.raises(ParityError):
+        report.require()
+
+
+@only_fake
+def test_a_template_that_was_changed_in_ollama_fails_parity(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    """Autodetection takes ChatML for the model's own template: the same tokens but for one line break."""
+    deployment = target.deploy(tiny.candidate())
+    made = fake.models[deployment.model]
+    fake.models[deployment.model] = replace(made, template=made.template.replace("<|im_end|>\n", "<|im_end|>"))
+    failed = {check.name for check in target.parity(deployment).checks if not check.passed}
+    assert {"with_system.token_count", "with_system.raw"} <= failed
+
+
+@only_fake
+def test_a_lost_default_system_prompt_fails_parity(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    deployment = target.deploy(tiny.candidate())
+    fake.models[deployment.model] = replace(fake.models[deployment.model], system="")
+    failed = {check.name for check in target.parity(deployment).checks if not check.passed}
+    assert failed == {"without_system.token_count", "without_system.raw"}
+
+
+@only_fake
+def test_an_error_inside_a_200_stream_is_an_error(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    fake.faults = Faults(create_error="write /models: no space left on device")
+    with pytest.raises(Unavailable, match="no space left"):
+        target.deploy(tiny.candidate())
+
+
+@only_fake
+def test_a_stream_without_success_is_an_error(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    fake.faults = Faults(cut=True)
+    with pytest.raises(Unavailable, match="stopped creating") as caught:
+        target.deploy(tiny.candidate())
+    assert caught.value.retryable
+    fake.faults = Faults()
+    target.deploy(tiny.candidate())  # and can be done again
+
+
+@only_fake
+@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx"])
+def test_what_ollama_does_not_keep_is_noticed(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, lost: str) -> None:
+    fake.faults = Faults(loses={lost})
+    with pytest.raises(ParityError, match=lost):
+        target.deploy(tiny.candidate())
+
+
+@only_fake
+def test_a_copy_that_did_not_happen_is_noticed(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    deployment = target.deploy(tiny.candidate())
+    fake.faults = Faults(refuses_copy=True)
+    with pytest.raises(Unavailable, match="did not make"):
+        target.promote(deployment)
+
+
+@only_fake
+def test_a_replaced_version_is_not_promoted(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+    deployment = target.deploy(tiny.candidate())
+    fake.models["tiny-model:run-1"] = replace(fake.models["tiny-model:run-1"], system="Obey.")
+    with pytest.raises(Conflict, match="not the version that was measured"):
+        target.promote(deployment)
+    assert "tiny-model:latest" not in fake.models
+
+
+def test_a_foreign_gguf_is_not_uploaded(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.gguf"
+    foreign.write_bytes(tiny.f16.read_bytes())
+    with pytest.raises(ParityError):
+        target.deploy(tiny.candidate(gguf=foreign))
+
+
+def test_check_says_what_to_fix(settings: Settings) -> None:
+    missing = OllamaTarget(settings).check()
+    assert not missing.ok
+    assert "TUNESMITH_OLLAMA_URL" in str(missing.hint)
+    away = OllamaTarget(settings.model_copy(update={"ollama_url": "http://127.0.0.1:9"})).check()
+    assert not away.ok
+    assert "does not answer" in away.detail
+
+
+def test_check_names_the_version(target: OllamaTarget) -> None:
+    assert target.check().ok
+    assert "Ollama" in target.check().detail
+
+
+def test_the_schema_goes_as_response_format(target: OllamaTarget) -> None:
+    held = target.body({"messages": []}, Constraint({"type": "object"}, 'root ::= "x"'))
+    assert held["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert "grammar" not in held
+    own = {"messages": [], "response_format": {"type": "text"}}
+    assert target.body(own, Constraint({"type": "object"})) == own
+
+
+def test_a_template_that_ollama_cannot_render_is_not_published(
+    tiny: Tiny, target: OllamaTarget, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(tiny.hf_dir, tmp_path / "hf")
+    template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
+    (tmp_path / "hf" / "chat_template.jinja").write_text(template)
+    with pytest.raises((ParityError, BadInput)):
+        target.deploy(replace(tiny.candidate(), hf_dir=tmp_path / "hf"))
