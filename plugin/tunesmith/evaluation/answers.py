@@ -16,7 +16,7 @@ from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
-MAX_ANSWER_TOKENS = 1024
+MOST_TOKENS, LEAST_TOKENS = 1024, 64
 
 
 @dataclass
@@ -46,21 +46,29 @@ class Examination:
     def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
         answered: list[Answered] = []
+        room = answer_room(rows)
         with httpx.Client(timeout=300.0) as client, ThreadPoolExecutor(self.concurrency) as pool:
-            for result in pool.map(lambda row: self._ask(client, row), rows):
+            for result in pool.map(lambda row: self._ask(client, row, room), rows):
                 answered.append(result)
                 if on_answer:
                     on_answer(len(answered), len(rows))
         return answered
 
-    def _ask(self, client: httpx.Client, row: Row) -> Answered:
+    def _ask(self, client: httpx.Client, row: Row, room: int) -> Answered:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
-        answer = complete(client, self.endpoint, self._body(prompt, row.prompt))
+        answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
-    def _body(self, prompt: list[Message], question: list[Message]) -> dict[str, Any]:
-        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": MAX_ANSWER_TOKENS}
+    def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
+        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": room}
         return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+
+
+def answer_room(rows: Sequence[Row]) -> int:
+    """Tokens that an answer may take: no tokenizer needs more than one per character, and the longest expected answer
+    bounds what can be right. Keeps an untuned model from rambling for minutes."""
+    longest = max((len(row.answer) for row in rows), default=0)
+    return min(MOST_TOKENS, max(LEAST_TOKENS, longest))
 
 
 def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:

@@ -3,10 +3,8 @@
 import time
 from collections.abc import Sequence
 
-import torch
 from torch.autograd import backward
 
-from tunesmith.training.fast import FastDecoder
 from tunesmith.training.loss import FastLoss, RowLoss
 from tunesmith.training.plan import ModelShape, Speed
 from tunesmith.training.rows import Encoded
@@ -45,20 +43,3 @@ def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: 
         head=spent * head / (body + head) / middle.labels,
         measured=True,
     )
-
-
-def choose_threads(decoder: FastDecoder, row: Encoded) -> int:
-    """All cores, unless other work keeps them so busy that waiting for each other costs more than it gives."""
-    most = torch.get_num_threads()
-    if most == 1:
-        return 1
-    times = {}
-    for threads in (most, 1):
-        torch.set_num_threads(threads)
-        decoder.bottom(row.ids)
-        begin = time.perf_counter()
-        decoder.bottom(row.ids)
-        times[threads] = time.perf_counter() - begin
-    best = min(times, key=times.__getitem__)
-    torch.set_num_threads(best)
-    return best

@@ -21,7 +21,7 @@ from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.training import checkpoints
 from tunesmith.training.backends.base import Interrupted, Report, ShouldStop, TrainResult, TrainSpec
 from tunesmith.training.backends.trl_trainer import Trainer, Watch, collate, quiet
-from tunesmith.training.calibrate import choose_threads, measure
+from tunesmith.training.calibrate import measure
 from tunesmith.training.checks import check_labels
 from tunesmith.training.loss import FastLoss, RowLoss, choose_loss
 from tunesmith.training.order import order_of
@@ -117,8 +117,6 @@ def _plan(
     trial = min(trial, shape.layers)
     model = _adapted(base, shape, trial, 16, 32, spec.seed)
     loss = choose_loss(model, shape.layers - trial, encoded.rows[0])
-    if isinstance(loss, FastLoss):
-        choose_threads(loss.decoder, encoded.rows[0])
     speed = measure(loss, encoded.rows, shape, trial)
     precision = str(loss.decoder.compute).removeprefix("torch.") if isinstance(loss, FastLoss) else "float32"
     plan = make_plan(

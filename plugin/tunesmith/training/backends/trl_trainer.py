@@ -27,7 +27,7 @@ WARMUP = 0.05
 LAST_RATE = 0.02
 CHECK_EVERY = 0.1
 CHANGE = 1.08
-BUDGET_SHARE = 0.96
+BUDGET_SHARE = 0.93
 
 RowOf = Callable[[int, int], tuple[Encoded, int | None]]
 
