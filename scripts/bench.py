@@ -4,12 +4,22 @@ import importlib.metadata
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bench_route
 import bench_service
 import bench_training
+
+from tunesmith.datasets import sources
+from tunesmith.datasets.build import build
+from tunesmith.serving import base_models
+from tunesmith.settings import Settings
+from tunesmith.tasks.extraction import Extraction
+
+SAMPLES = Path(__file__).parents[1] / "examples" / "documents" / "household.jsonl"
 
 
 def main() -> None:
@@ -17,7 +27,14 @@ def main() -> None:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n{versions}")
     bench_service.main()
-    bench_training.main()
+    bench_route.main()
+    settings = Settings()
+    base = base_models.resolve("smollm2-135m-instruct", settings)
+    with tempfile.TemporaryDirectory() as place:
+        documents = sources.documents({"documents": "samples"}, settings, lambda _: SAMPLES)
+        build(Extraction(), documents=documents, out=Path(place))
+        print("\nTraining on the sample documents")
+        bench_training.main([str(base), str(Path(place) / "train.jsonl"), "--seconds", os.environ.get("SECONDS", "90")])
 
 
 if __name__ == "__main__":

@@ -202,13 +202,13 @@ def side(work: Any, *args: Any) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("base_model", type=Path)
     arguments.add_argument("rows", type=Path, help="ShareGPT JSONL")
     arguments.add_argument("--seconds", type=float, default=120.0, help="most time of each side")
     arguments.add_argument("--until", type=float, help="per cent of fields right on rows kept apart")
-    args = arguments.parse_args()
+    args = arguments.parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the same for both sides
     packages = ("torch", "transformers", "trl", "peft")

@@ -193,10 +193,14 @@ def test_the_embedded_target_is_routed_to_our_own_api(start: Start, deployment: 
     assert "tunesmith serve" in route["note"]
 
 
-def test_roll_back_promotes_and_routes(start: Start, tiny: Tiny, ollama: FakeOllama, deployment: Deployment) -> None:
+def test_promote_and_route_twice_leave_one_route(
+    start: Start, tiny: Tiny, ollama: FakeOllama, deployment: Deployment
+) -> None:
     proxy, settings = start(database=True)
     target = OllamaTarget(settings)
-    publish.roll_back(target, deployment, settings)
+    for _ in range(2):
+        publish.promote(target, deployment, settings)
+        publish.route(deployment, settings)
     assert ollama.models["tiny-model:latest"].digest == deployment.digest
     assert len(proxy.rows) == 1
 

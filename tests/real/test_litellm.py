@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,14 +25,6 @@ from tunesmith.settings import Settings
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 KEY = "sk-test-master"
-
-
-@pytest.fixture(scope="module")
-def command() -> str:
-    script = ROOT / "scripts" / "real_litellm.sh"
-    environment = {**os.environ, "PYTHON": sys.executable}
-    done = subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return done.stdout.strip()
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def list_versions(workspace: Workspace, name: str) -> list[ModelVersion]:
 
 
 def make_live(workspace: Workspace, name: str, version: str) -> ModelVersion:
-    """Put an earlier, already measured version live: first at the target, then in our books."""
+    """Put an earlier, already measured version live: at the target, in our books, then under its route."""
     row = find(workspace, f"{name}:{version}")
     deployment = Deployment.from_dict(row.deployment)
     publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
@@ -93,7 +93,8 @@ def make_live(workspace: Workspace, name: str, version: str) -> ModelVersion:
         assert model is not None
         assert stored is not None
         model.live, stored.live_since = version, time.time()
-        return stored
+    publish.route(deployment, workspace.settings)  # last: a proxy that is away must not keep a bad model live
+    return stored
 
 
 def roll_back(workspace: Workspace, name: str) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""Put a candidate live, and take the live one back: at the target, and as a route of the LiteLLM proxy.
+"""Put a version live: at the target, and as a route of the LiteLLM proxy.
 
 Every function can be called again after a kill -9: it finishes what is missing and makes nothing twice.
 """
@@ -13,12 +13,6 @@ from tunesmith.settings import Settings
 def promote(target: Target, deployment: Deployment, settings: Settings) -> None:
     """Make the deployment the one that answers to its name."""
     target.promote(deployment)
-
-
-def roll_back(target: Target, deployment: Deployment, settings: Settings) -> dict[str, Any] | None:
-    """Put an earlier deployment live again and point the route at it; returns the route, None without a proxy."""
-    target.promote(deployment)
-    return route(deployment, settings)
 
 
 def route(deployment: Deployment, settings: Settings) -> dict[str, Any] | None:

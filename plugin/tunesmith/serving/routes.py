@@ -63,9 +63,8 @@ def provider_parameters(deployment: Deployment, settings: Settings) -> dict[str,
 
 def own_url(settings: Settings) -> str:
     """Where the proxy reaches Tunesmith."""
-    public: str | None = getattr(settings, "public_url", None)
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  a comparison
-    return (public or f"http://{host}:{settings.port}").rstrip("/")
+    return (settings.public_url or f"http://{host}:{settings.port}").rstrip("/")
 
 
 def wildcard_example(parameters: dict[str, str], name: str) -> str:

@@ -143,7 +143,10 @@ def _with_shapes(field: Field, values: Sequence[str]) -> Field:
         return field
     covered = sum(counts[s] for s in known)
     looks = all("9" in s for s in known)  # words have shapes too, but useless ones
-    return replace(field, shapes=tuple(known)) if looks and covered >= SHAPED * counts.total() else field
+    if not looks or covered < SHAPED * counts.total():
+        return field
+    # A date or amount that recurs outside its documents is a labelling error, and would attract uncertain answers.
+    return replace(field, shapes=tuple(known), literals=())
 
 
 def _grounded(field: Field, how: Grounding, pairs: Sequence[tuple[str, str]], admitted: Sequence[bool]) -> Field | None:

@@ -1,5 +1,6 @@
 """publish: what has passed its gate goes live, in the target, under its route, and in our books."""
 
+from pathlib import Path
 from typing import Any
 
 from tunesmith.evaluation import gate
@@ -14,7 +15,6 @@ def run(context: Context) -> dict[str, Any]:
     gate.require(evaluation["gate"])
     deployment = Deployment.from_dict(evaluation["deployment"])
     publish.promote(target_for(context.settings, deployment.target), deployment, context.settings)
-    route = publish.route(deployment, context.settings) if context.recipe.publish.litellm else None
     models.record(
         context.workspace,
         models.Release(
@@ -28,5 +28,9 @@ def run(context: Context) -> dict[str, Any]:
             evaluation={key: evaluation[key] for key in ("rows", "in_sample", "measured", "gate")},
         ),
     )
+    # After our own books: a route to the embedded target leads back to this service, which must know the model.
+    route = publish.route(deployment, context.settings) if context.recipe.publish.litellm else None
+    for weights in Path(deployment.hf_dir).glob("*.safetensors"):
+        weights.unlink()  # half a gigabyte a run that the adapter and the base give again
     context.say(f"{context.recipe.model_name}:{context.version} is live.", data={"route": route})
     return {"model": context.recipe.model_name, "version": context.version, "route": route}
