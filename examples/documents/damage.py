@@ -1,4 +1,4 @@
-"""What scanning does to text: characters confused, spaces lost, lines broken or run together."""
+"""What scanning does to text: lines in another order, characters confused, spaces lost, lines broken or joined."""
 
 from collections.abc import Iterable
 from random import Random
@@ -26,6 +26,14 @@ _CONFUSED = {
     "h": "li",
     "g": "q",
 }
+
+
+def reordered(lines: list[str], rng: Random) -> list[str]:
+    """As scanners read columns and boxes: up to four lines elsewhere than on the page."""
+    out = list(lines)
+    for _ in range(rng.randint(1, 4)):
+        out.insert(rng.randrange(len(out)), out.pop(rng.randrange(len(out))))
+    return out
 
 
 def damage(text: str, rng: Random, protected: Iterable[str]) -> str:

