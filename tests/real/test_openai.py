@@ -52,6 +52,6 @@ def test_litellm_sdk_creates_lists_and_cancels(service: Service, command: str, t
     argv = [str(Path(command).with_name("python")), "-c", LITELLM, f"{service.url}/v1", KEY, str(rows)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
     assert seen["listed"] is True
     assert seen["status"] == "cancelled"

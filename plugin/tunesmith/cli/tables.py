@@ -19,7 +19,7 @@ def evaluation_table(report: dict[str, Any]) -> Table:
     where = "rows it was trained on" if report["in_sample"] else "held-out rows"
     table = Table(title=f"Measured on {report['rows']} {where}, as served")
     for heading in ("model", "in format", *fields, "all fields", "exact"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for name, figures in measured.items():
         shares = [figures["format_adherence"], *(figures["fields"].get(f, 0.0) for f in fields)]
         shares += [figures["field_accuracy"], figures["exact"]]
