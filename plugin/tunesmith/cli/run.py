@@ -28,6 +28,8 @@ QUIET_STEP_S = 10.0  # without a terminal, training progress is printed this oft
 def run_file(path: Path, *, json_output: bool = False) -> int:
     """Exit status: 0 when the model is live, 1 otherwise."""
     console = Console(stderr=json_output)
+    if not console.is_terminal:
+        console.width = 120  # a log file takes the whole table
     workspace = Workspace.open()
     recipe = load(workspace, path)
     runs.save_recipe(workspace, recipe)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 LABELS = {
@@ -17,7 +18,7 @@ def evaluation_table(report: dict[str, Any]) -> Table:
     measured: dict[str, dict[str, Any]] = report["measured"]
     fields = list(dict.fromkeys(name for figures in measured.values() for name in figures["fields"]))
     where = "rows it was trained on" if report["in_sample"] else "held-out rows"
-    table = Table(title=f"Measured on {report['rows']} {where}, as served")
+    table = Table(title=f"Measured on {report['rows']} {where}, as served", box=box.SIMPLE)
     for heading in ("model", "in format", *fields, "all fields", "exact"):
         table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for name, figures in measured.items():
