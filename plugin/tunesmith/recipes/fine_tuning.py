@@ -15,7 +15,6 @@ from tunesmith.store.tables import Event, Job, Run
 from tunesmith.store.workspace import Workspace
 
 _HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
-_STATUS = {"queued": "queued", "running": "running", "paused": "paused", "succeeded": "succeeded"}
 
 
 def run_id_of(job_id: str) -> str:
@@ -166,7 +165,7 @@ def _status(jobs: list[Job]) -> str:
     status = queue.status_of(jobs)
     if status == "running" and jobs[0].status == "running":
         return "validating_files"
-    return _STATUS.get(status, status)
+    return status
 
 
 def _finished_at(jobs: list[Job]) -> int | None:

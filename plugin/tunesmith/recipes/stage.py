@@ -20,10 +20,7 @@ from tunesmith.recipes.context import Context
 from tunesmith.store.artifacts import write_json
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
-
-
-class Interrupted(Exception):
-    """The stage was asked to stop and has saved what it needs to go on."""
+from tunesmith.training.backends.base import Interrupted
 
 
 def main(job_id: str) -> int:
@@ -56,7 +53,7 @@ def _stop_on_signal(stop: threading.Event) -> None:
 
 def _leave(folder: Path, error: Exception) -> int:
     """Write what went wrong, in words for the user, and choose the exit status."""
-    if type(error).__name__ == "Interrupted":  # of the trainer or of this module
+    if isinstance(error, Interrupted):
         return EXIT_PAUSED
     traceback.print_exception(error)
     status = 1
