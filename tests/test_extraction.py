@@ -358,3 +358,16 @@ def test_augmenting_a_document_keeps_notation_and_meaning() -> None:
     assert f"{euros[0]}.{euros[1:4]},{euros[4:]} €" in new.messages[1]["content"]
     assert task.score(new.answer, new.answer, new.prompt).ungrounded == []
     assert row.answer == task.example(bill()).answer  # the original is untouched
+
+
+def test_dates_of_a_bare_upload_keep_the_order_that_its_rows_settle() -> None:
+    def row(n: int) -> Row:
+        text = f"SHOP {n}\nTEL 1-300-80\n{n % 28 + 1:02}-03-18\nTOTAL {n}.00"
+        answer = json.dumps({"date": f"{n % 28 + 1:02}-03-18"})
+        return Row(messages=[{"role": "user", "content": text}, {"role": "assistant", "content": answer}])
+
+    task = Extraction.infer([row(n) for n in range(40)])
+    assert task is not None
+    assert [(f.shapes, f.dates) for f in task.fields] == [(("9-9-9",), ("dmy",))]
+    again = Extraction(json.loads(json.dumps(task.spec)))
+    assert again.fields == task.fields

@@ -10,7 +10,7 @@ import pytest
 from fakes.gbnf import Gbnf
 from tunesmith.tasks.candidates import candidates
 from tunesmith.tasks.grammar import build_grammar
-from tunesmith.tasks.grounding import Automaton, Cuts, cut, shape, shaped
+from tunesmith.tasks.grounding import Automaton, Cuts, Piece, cut, edges_of, shape, shaped
 from tunesmith.tasks.schema import Field
 from tunesmith.tasks.style import Style
 
@@ -66,7 +66,7 @@ def admits(text: str, value: str, f: Field, style: Style | None = None) -> bool:
 )
 def test_only_stretches_of_the_document(how: str, value: str, expected: bool) -> None:
     assert admits(RECEIPT, value, field(how)) is expected
-    assert Cuts(RECEIPT, how).admits(value) is expected
+    assert bool(Cuts(RECEIPT, how).places(value)) is expected
 
 
 def test_a_value_of_one_line_stays_on_its_line() -> None:
@@ -103,21 +103,50 @@ def test_the_grammar_and_the_quick_check_agree_on_random_values() -> None:
                     start = rng.randint(0, len(flat))
                     value = flat[start : rng.randint(start, len(flat))]
                     if quick.pieces:
-                        assert grammar.admits(Style().dump({"v": value})) == quick.admits(value, lines), (text, value)
+                        assert grammar.admits(Style().dump({"v": value})) == bool(quick.places(value, lines)), (
+                            text,
+                            value,
+                        )
 
 
-def test_the_automaton_knows_every_factor_and_nothing_else() -> None:
+@pytest.mark.parametrize("starts", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_automaton_accepts_every_stretch_and_nothing_else(starts: bool, ends: bool) -> None:
     rng = random.Random(1)
     for _ in range(50):
-        sequences = [[rng.choice("abc") for _ in range(rng.randint(1, 9))] for _ in range(2)]
-        edges = Automaton(sequences).edges
-        factors = {tuple(s[i:j]) for s in sequences for i in range(len(s)) for j in range(i + 1, len(s) + 1)}
+        parts = [
+            [Piece(rng.choice("abc"), rng.choice(["", " ", "\n"])) for _ in range(rng.randint(1, 9))] for _ in "xy"
+        ]
+        automaton = Automaton(parts, starts, ends)
+        wanted = set()
+        for part in parts:
+            first, last = edges_of(part)
+            for i in range(len(part)):
+                for j in range(i, len(part)):
+                    if (first[i] or not starts) and (last[j] or not ends):
+                        rest = tuple((bool(p.gap), p.text) for p in part[i + 1 : j + 1])
+                        wanted.add(((False, part[i].text), *rest))
 
-        def paths(state: int, edges: list[dict[str, int]] = edges) -> set[tuple[str, ...]]:
-            return {p for c, t in edges[state].items() for p in {(c,), *((c, *rest) for rest in paths(t))}}
+        def accepted(state: int, automaton: Automaton = automaton) -> set[tuple[tuple[bool, str], ...]]:
+            found: set[tuple[tuple[bool, str], ...]] = {()} if automaton.final[state] else set()
+            return found | {(s, *more) for s, to in automaton.edges[state].items() for more in accepted(to)}
 
-        assert paths(0) == factors
-        assert len(edges) <= 2 * sum(map(len, sequences)) + 2
+        assert accepted(0) == wanted
+        assert len(automaton.edges) <= 2 * sum(map(len, parts)) + 2
+
+
+@pytest.mark.parametrize("how", ["numbers", "pieces", "words"])
+def test_a_value_of_whole_lines_cannot_begin_or_end_within_one(how: str) -> None:
+    text = "ACME HARDWARE\n12 JALAN DUA\n81100 JOHOR\nTEL 07 1234"
+    f = field(how, starts_line=True, ends_line=True)
+    for value, expected in [
+        ("ACME HARDWARE", True),
+        ("12 JALAN DUA 81100 JOHOR", True),
+        ("HARDWARE", False),
+        ("12 JALAN DUA 81100", False),
+        ("JALAN DUA 81100 JOHOR", False),
+    ]:
+        assert admits(text, value, f) is expected, value
 
 
 def test_a_long_document_falls_back_to_any_string() -> None:
@@ -141,6 +170,12 @@ def test_shapes() -> None:
     assert admits(RECEIPT, "19/10/2018", f)
     assert not admits(RECEIPT, "20:49", f)
     assert admits("no date here 20:49", "20:49", f)  # nothing of the shape: any stretch
+
+
+def test_what_only_looks_like_a_date_is_no_candidate() -> None:
+    text = "CALL 1-300-80 INV 11-23-42\n15-03-18 9:40"
+    assert candidates(field(shapes=("9-9-9",)), text) == ("1-300-80", "11-23-42", "15-03-18")
+    assert candidates(field(shapes=("9-9-9",), dates=("dmy",)), text) == ("15-03-18",)
 
 
 @pytest.mark.parametrize(

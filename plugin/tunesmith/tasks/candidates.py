@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tunesmith.tasks.grounding import shaped
 from tunesmith.tasks.schema import Field
-from tunesmith.tasks.values import mentions
+from tunesmith.tasks.values import date_orders, mentions
 
 MAX_CANDIDATES = 400
 
@@ -18,6 +18,8 @@ def candidates(field: Field, text: str) -> tuple[str, ...]:
         found: Sequence[str] = mentions(field.kind, text)
     elif field.grounding == "numbers" and field.shapes:
         found = shaped(text, field.shapes, field.lines)
+        if field.dates:
+            found = [value for value in found if date_orders(value) & set(field.dates)]
     else:
         return ()
     return (*found, *field.literals) if 0 < len(found) <= MAX_CANDIDATES else ()

@@ -63,7 +63,7 @@ def _stretch(f: Field, style: Style, stretches: Stretches) -> list[str]:
     """Any stretch of the document; nothing when the field is not held to it, or the document is too long."""
     if f.grounding in ("free", "values"):
         return []
-    name = stretches.rule(f.grounding, f.lines)
+    name = stretches.rule(f)
     return [f'"\\"" {name} "\\""', *(literal(style.plain(v)) for v in f.literals)] if name else []
 
 

@@ -8,7 +8,7 @@ White space between two pieces counts as one space. Case is kept.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -81,6 +81,20 @@ def shaped(text: str, shapes: Sequence[str], lines: bool) -> list[str]:
     return list(found)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a document has a value: whether there a line begins with it, and whether one ends with it."""
+
+    starts_line: bool
+    ends_line: bool
+
+
+def edges_of(part: Sequence[Piece]) -> tuple[list[bool], list[bool]]:
+    """For each piece: whether it is the first of a line, and whether it is the last."""
+    first = [index == 0 or piece.gap == "\n" for index, piece in enumerate(part)]
+    return first, [*first[1:], True]
+
+
 class Cuts:
     """One document, ready to be asked whether it admits a value."""
 
@@ -88,77 +102,79 @@ class Cuts:
         self.how = how
         self.pieces = cut(text, how)
 
-    def admits(self, value: str, lines: bool = True) -> bool:
-        """Whether the grammar built from this document lets the value be written."""
-        if self.how == "words":
-            return any(self._words(value, part) for part in segments(self.pieces, lines))
-        return any(
-            self._walk(value, part, start) for part in segments(self.pieces, lines) for start in range(len(part))
-        )
+    def places(self, value: str, lines: bool = True) -> list[Place]:
+        """Every place from which the grammar built from this document lets the value be written."""
+        match = self._words if self.how == "words" else self._walk
+        found = []
+        for part in segments(self.pieces, lines):
+            first, last = edges_of(part)
+            found += [Place(first[a], last[b]) for a, b in match(value, part)]
+        return found
 
     @staticmethod
-    def _walk(value: str, part: list[Piece], start: int) -> bool:
-        at = 0
-        for index in range(start, len(part)):
-            gap = "" if index == start or not part[index].gap else " "
-            if not value.startswith(gap + part[index].text, at):
-                return False
-            at += len(gap) + len(part[index].text)
-            if at == len(value):
-                return True
-        return False
+    def _walk(value: str, part: list[Piece]) -> Iterator[tuple[int, int]]:
+        """(first, last) piece of each stretch that reads as the value."""
+        for start in range(len(part)):
+            at = 0
+            for index in range(start, len(part)):
+                gap = "" if index == start or not part[index].gap else " "
+                if not value.startswith(gap + part[index].text, at):
+                    break
+                at += len(gap) + len(part[index].text)
+                if at == len(value):
+                    yield start, index
+                    break
 
     @staticmethod
-    def _words(value: str, part: list[Piece]) -> bool:
+    def _words(value: str, part: list[Piece]) -> Iterator[tuple[int, int]]:
         spans = [(m.start(), m.end()) for m in WORDS.finditer(value)]
         if not spans or spans[0][0] > LEAD or len(value) - spans[-1][1] > TAIL:
-            return False
+            return
         between = [value[a[1] : b[0]] for a, b in pairwise(spans)]
         edges = (value[: spans[0][0]], value[spans[-1][1] :])
         if any(len(b) > GAP for b in between) or not all(c in BETWEEN for b in (*between, *edges) for c in b):
-            return False
+            return
         words = [value[a:b] for a, b in spans]
         texts = [p.text for p in part]
-        return any(texts[i : i + len(words)] == words for i in range(len(texts) - len(words) + 1))
+        for i in range(len(texts) - len(words) + 1):
+            if texts[i : i + len(words)] == words:
+                yield i, i + len(words) - 1
+
+
+Symbol = tuple[bool, str]  # white space before it, the piece itself
 
 
 class Automaton:
-    """Suffix automaton over the symbols of some sequences: its paths from state 0 are exactly their factors."""
+    """Accepts exactly the stretches of some sequences of pieces, by subset construction over the places they end at.
 
-    def __init__(self, sequences: Iterable[list[str]]):
-        self.edges: list[dict[str, int]] = [{}]
-        self._link = [-1]
-        self._length = [0]
-        for sequence in sequences:
-            last = 0
-            for symbol in sequence:
-                last = self._extend(last, symbol)
+    `edges[state]` maps a symbol to the next state, `final[state]` says whether a stretch may end there. State 0 has
+    read nothing; its symbols carry no white space. `starts`, `ends`: only from the first piece of a line, only to the
+    last one of a line. Gaps are told apart only when `gaps` is set.
+    """
 
-    def _add(self, edges: dict[str, int], link: int, length: int) -> int:
-        self.edges.append(edges)
-        self._link.append(link)
-        self._length.append(length)
-        return len(self.edges) - 1
-
-    def _extend(self, last: int, symbol: str) -> int:
-        if symbol in self.edges[last]:
-            known = self.edges[last][symbol]
-            return known if self._length[known] == self._length[last] + 1 else self._clone(last, known, symbol)
-        new = self._add({}, 0, self._length[last] + 1)
-        state = last
-        while state != -1 and symbol not in self.edges[state]:
-            self.edges[state][symbol] = new
-            state = self._link[state]
-        if state != -1:
-            known = self.edges[state][symbol]
-            exact = self._length[known] == self._length[state] + 1
-            self._link[new] = known if exact else self._clone(state, known, symbol)
-        return new
-
-    def _clone(self, state: int, known: int, symbol: str) -> int:
-        clone = self._add(dict(self.edges[known]), self._link[known], self._length[state] + 1)
-        self._link[known] = clone
-        while state != -1 and self.edges[state].get(symbol) == known:
-            self.edges[state][symbol] = clone
-            state = self._link[state]
-        return clone
+    def __init__(self, parts: Sequence[Sequence[Piece]], starts: bool = False, ends: bool = False, gaps: bool = True):
+        symbols = [[(gaps and bool(piece.gap), piece.text) for piece in part] for part in parts]
+        bounds = [edges_of(part) for part in parts]
+        self.edges: list[dict[Symbol, int]] = [{}]
+        self.final = [False]
+        known: dict[frozenset[tuple[int, int]], int] = {}
+        begin: dict[Symbol, set[tuple[int, int]]] = {}
+        for number, part in enumerate(parts):
+            for index, piece in enumerate(part):
+                if not starts or bounds[number][0][index]:
+                    begin.setdefault((False, piece.text), set()).add((number, index))
+        todo: list[tuple[int, dict[Symbol, set[tuple[int, int]]]]] = [(0, begin)]
+        while todo:
+            state, options = todo.pop()
+            for symbol, places in options.items():
+                key = frozenset(places)
+                if key not in known:
+                    known[key] = len(self.edges)
+                    self.edges.append({})
+                    self.final.append(not ends or any(bounds[n][1][i] for n, i in key))
+                    following: dict[Symbol, set[tuple[int, int]]] = {}
+                    for n, i in key:
+                        if i + 1 < len(symbols[n]):
+                            following.setdefault(symbols[n][i + 1], set()).add((n, i + 1))
+                    todo.append((known[key], following))
+                self.edges[state][symbol] = known[key]

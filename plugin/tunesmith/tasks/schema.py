@@ -32,8 +32,11 @@ class Field:
     schema: dict[str, Any] | None = None
     grounding: Grounding = "free"
     lines: bool = True  # a value may run over a line break of the document
+    starts_line: bool = False  # a value begins where a line of the document begins
+    ends_line: bool = False  # a value ends where a line of the document ends
     max_length: int | None = None  # characters
     shapes: tuple[str, ...] = ()  # what the values look like, when they look alike (see grounding.shape)
+    dates: tuple[str, ...] = ()  # the values are dates, written in one of these orders (see values.date_orders)
     literals: tuple[str, ...] = ()  # recurring training answers that are not copied
 
     def as_json_schema(self, suggestions: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -133,7 +136,9 @@ def field_to_json(field: Field) -> dict[str, Any]:
 
 
 def field_from_json(data: Mapping[str, Any]) -> Field:
-    known: dict[str, Any] = {k: tuple(v) if k in ("choices", "literals", "shapes") else v for k, v in data.items()}
+    known: dict[str, Any] = {
+        k: tuple(v) if k in ("choices", "literals", "shapes", "dates") else v for k, v in data.items()
+    }
     try:
         return Field(**known)
     except TypeError as error:

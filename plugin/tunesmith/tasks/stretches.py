@@ -1,8 +1,9 @@
-"""Grammar rules for "a stretch of this document", built from its suffix automaton."""
+"""Grammar rules for "a stretch of this document", built from an automaton of its pieces."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from tunesmith.tasks.grounding import GAP, LEAD, MAX_PIECES, TAIL, Automaton, Piece, cut, segments
+from tunesmith.tasks.grounding import GAP, LEAD, MAX_PIECES, TAIL, Automaton, cut, segments
+from tunesmith.tasks.schema import Field
 from tunesmith.tasks.style import Style
 
 MAX_CHARACTERS = 400_000  # of rules for one document
@@ -32,65 +33,61 @@ class Stretches:
         self.rules: list[str] = []
         self._text = text
         self._style = style
-        self._made: dict[tuple[str, bool], str | None] = {}
+        self._made: dict[str, str | None] = {}
 
-    def rule(self, how: str, lines: bool) -> str | None:
-        """Name of the rule; None when the document is empty or too long for a grammar."""
-        key = (how, lines)
-        if key not in self._made:
-            self._made[key] = self._make(how, lines)
-        return self._made[key]
+    def rule(self, f: Field) -> str | None:
+        """Name of the rule for a field's values; None when the document is empty or too long for a grammar."""
+        name = f.grounding + ("" if f.lines else "-line") + "-start" * f.starts_line + "-end" * f.ends_line
+        if name not in self._made:
+            self._made[name] = name if self._make(name, f) else None
+        return self._made[name]
 
-    def _make(self, how: str, lines: bool) -> str | None:
-        pieces = cut(self._text, how)
+    def _make(self, name: str, f: Field) -> bool:
+        pieces = cut(self._text, f.grounding)
         if not 0 < len(pieces) <= MAX_PIECES:
-            return None
-        name = how if lines else f"{how}-line"
-        parts = segments(pieces, lines)
-        rules = list(self._words(name, parts) if how == "words" else self._pieces(name, parts))
+            return False
+        words = f.grounding == "words"
+        automaton = Automaton(segments(pieces, f.lines), f.starts_line, f.ends_line, gaps=not words)
+        rules = list(self._words(name, automaton) if words else self._pieces(name, automaton))
         if sum(map(len, rules)) > MAX_CHARACTERS:
-            return None
+            return False
         self.rules += rules
-        return name
+        return True
 
-    def _pieces(self, name: str, parts: Sequence[Sequence[Piece]]) -> Iterator[str]:
-        """Symbols alternate piece, gap, piece, …; a value starts with a piece and may end after any."""
-        edges = Automaton(_alternating(part) for part in parts).edges
+    def _pieces(self, name: str, automaton: Automaton) -> Iterator[str]:
+        """A value is pieces in the document's order, with a space where the document has white space."""
+        edges, final = automaton.edges, automaton.final
 
         def after(state: int) -> str:
             return f"{name}-{state}" if edges[state] else ""
 
-        start = {s: t for s, t in edges[0].items() if s[0] == "p"}
-        yield f"{name} ::= {self._choice((s[1:], after(t)) for s, t in start.items())}"
-        seen, todo = set(start.values()), list(start.values())
-        while todo:
-            state = todo.pop()
+        for state, targets in enumerate(edges):
             options = []
-            for gap, middle in edges[state].items():
-                options.append(
-                    f"{literal(gap[1:]) if gap[1:] else ''} "
-                    f"({self._choice((s[1:], after(t)) for s, t in edges[middle].items())})"
-                )
-                fresh = set(edges[middle].values()) - seen
-                seen |= fresh
-                todo += fresh
+            for gap in (False, True):
+                some = [(text, after(t)) for (wide, text), t in targets.items() if wide is gap]
+                if some:
+                    options.append(f"{literal(' ') if gap else ''} ({self._choice(some)})")
             if options:
-                yield f"{name}-{state} ::= ({' | '.join(options)})?"
+                head = name if state == 0 else f"{name}-{state}"
+                yield f"{head} ::= ({' | '.join(options)}){'?' if final[state] else ''}"
 
-    def _words(self, name: str, parts: Sequence[Sequence[Piece]]) -> Iterator[str]:
+    def _words(self, name: str, automaton: Automaton) -> Iterator[str]:
         """Words in the document's order, with any punctuation between them."""
-        edges = Automaton([p.text for p in part] for part in parts).edges
+        edges, final = automaton.edges, automaton.final
         yield f"{name}-mark ::= {_MARK}"
         yield f"{name} ::= {name}-mark{{0,{LEAD}}} {name}-0"
-        yield f"{name}-end ::= {name}-mark{{0,{TAIL}}}"
+        yield f"{name}-tail ::= {name}-mark{{0,{TAIL}}}"
         for state, targets in enumerate(edges):
             if not targets:
                 continue
-            choice = self._choice((word, f"{name}-{t}" if edges[t] else f"{name}-end") for word, t in targets.items())
+            choice = self._choice(
+                (word, f"{name}-{t}" if edges[t] else f"{name}-tail") for (_, word), t in targets.items()
+            )
             if state == 0:
                 yield f"{name}-0 ::= {choice}"
             else:
-                yield f"{name}-{state} ::= {name}-mark{{1,{GAP}}} ({choice}) | {name}-end"
+                stop = f" | {name}-tail" if final[state] else ""
+                yield f"{name}-{state} ::= {name}-mark{{1,{GAP}}} ({choice}){stop}"
 
     def _choice(self, edges: Iterable[tuple[str, str]]) -> str:
         """Alternatives `piece rest`; first characters are shared, so that a sampler follows few paths at once."""
@@ -107,12 +104,3 @@ class Stretches:
                 tails = [f"{literal(self._style.text(tail))} {rest}" for tail, rest in members]
                 options.append(f"{literal(head)} ({' | '.join(tails)})")
         return " | ".join(options)
-
-
-def _alternating(part: Sequence[Piece]) -> list[str]:
-    symbols: list[str] = []
-    for index, piece in enumerate(part):
-        if index:
-            symbols.append("g" + (" " if piece.gap else ""))
-        symbols.append("p" + piece.text)
-    return symbols

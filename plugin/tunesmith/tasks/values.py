@@ -76,17 +76,30 @@ def _digits(text: str) -> str | None:
     return mended if mended.isdigit() and any(c.isdigit() for c in text) else None
 
 
+def _readings(m: re.Match[str]) -> list[tuple[str, str]]:
+    """(order, ISO date) for each order of day, month and year in which the three numbers are a date."""
+    a, b, c = (_digits(m[i]) for i in (1, 3, 4))
+    if a is None or b is None or c is None:
+        return []
+    possible = {"ymd": (a, b, c)} if len(a) == 4 else {"dmy": (c, b, a), "mdy": (c, a, b)}
+    return [
+        (order, iso)
+        for order, (year, month, day) in possible.items()
+        if len(day) <= 2 and len(year) in (2, 4) and (iso := _day(year, int(month), day))
+    ]
+
+
+def date_orders(value: str) -> set[str]:
+    """The orders in which a written value, as a whole, is a date: dmy, mdy, ymd, or "words" where the month is a word;
+    none when it is no date."""
+    if m := _NUMERIC_DATE.fullmatch(value):
+        return {order for order, _ in _readings(m)}
+    return {"words"} if any((f.start, f.end) == (0, len(value)) for f in dates_in(value)) else set()
+
+
 def dates_in(text: str) -> list[Mention]:
     """Every date that the text may mean, in order; an ambiguous one (03/04/2025) gives both readings."""
-    found: list[Mention] = []
-    for m in _NUMERIC_DATE.finditer(text):
-        a, b, c = (_digits(m[i]) for i in (1, 3, 4))
-        if a is None or b is None or c is None:
-            continue
-        readings = [(a, b, c)] if len(a) == 4 else [(c, b, a), (c, a, b)]
-        for year, month, day in readings:
-            if len(day) <= 2 and len(year) in (2, 4) and (iso := _day(year, int(month), day)):
-                found.append(Mention(iso, m.start(), m.end()))
+    found = [Mention(iso, m.start(), m.end()) for m in _NUMERIC_DATE.finditer(text) for _, iso in _readings(m)]
     for pattern, order in ((_WORD_DATE, (3, 2, 1)), (_US_DATE, (3, 1, 2))):
         for m in pattern.finditer(text):
             year_, word, day_ = _digits(m[order[0]]), m[order[1]].casefold(), _digits(m[order[2]])
