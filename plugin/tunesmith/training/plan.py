@@ -18,9 +18,12 @@ Auto = Literal["auto"]
 BASE_LEARNING_RATE = 1.5e-3
 RANK = 16
 TARGET_EPOCHS = 3.0
-MOST_EPOCHS_SMALL = 12
-SAMPLES_WANTED = 1200
-MOST_ADAPTED_SHARE, LEAST_ADAPTED_SHARE = 0.4, 0.27
+MOST_EPOCHS_SMALL = 8
+SAMPLES_WANTED = 600
+# Layers come before more passes than these. On 190 receipts, at about equal cost, the loss per field on unseen ones was
+# 2.28 with 8 layers and 4 passes, 1.79 with 12 and 2.5, 1.66 with 16 and 2, 1.63 with 22 and 1.6.
+LEAST_PASSES, LEAST_SAMPLES = 1.6, 380
+MOST_ADAPTED_SHARE, LEAST_ADAPTED_SHARE = 0.75, 0.27
 MARGIN = 0.9
 SETUP_S = 12.0
 
@@ -293,7 +296,7 @@ def memory(data: DataShape, model: ModelShape, layers: int, rank: int) -> int:
 def _layers_and_epochs(
     data: DataShape, model: ModelShape, asked: Hyperparameters, room: float, speed: Speed, reasons: list[str]
 ) -> tuple[int, float, float]:
-    """Layers, passes, and passes that would still help: more passes first, then more layers, as the time goes."""
+    """Layers, passes, and passes that would still help: a few passes first, then layers, then more passes."""
     most = max(1, round(model.layers * MOST_ADAPTED_SHARE))
     least = max(1, round(model.layers * LEAST_ADAPTED_SHARE))
     wanted = float(asked.n_epochs) if asked.n_epochs != "auto" else _wanted_epochs(data.rows)
@@ -301,11 +304,12 @@ def _layers_and_epochs(
         layers = min(asked.adapted_layers, model.layers)
         reasons.append(f"Adapters on the top {layers} of {model.layers} layers, as asked.")
     else:
-        fitting = [n for n in range(least, most + 1) if cost(data, model, speed, n, wanted) <= room]
+        enough = wanted if asked.n_epochs != "auto" else min(wanted, max(LEAST_PASSES, LEAST_SAMPLES / data.rows))
+        fitting = [n for n in range(least, most + 1) if cost(data, model, speed, n, enough) <= room]
         layers = max(fitting, default=least)
         reasons.append(
-            f"Adapters on the top {layers} of {model.layers} layers: the others run once per row and are kept, "
-            "which leaves time for more passes."
+            f"Adapters on the top {layers} of {model.layers} layers: as many as leave time for {enough:.1f} passes; "
+            "the other layers run once per row and are kept."
         )
     if asked.n_epochs != "auto":
         reasons.append(f"{asked.n_epochs} epochs, as asked.")
