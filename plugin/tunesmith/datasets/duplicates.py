@@ -15,6 +15,10 @@ from tunesmith.datasets.staging import Staged
 
 PINNED = 8  # digits of an answer that names one document: those of a date, or of a year and an amount
 
+# What more rows than this share have is a template. Prompts of an upload carry instructions or a schema, of which there
+# may be several; of documents these are gone already.
+TEMPLATE, TEMPLATE_BARE = 0.5, 0.1
+
 
 @dataclass(frozen=True)
 class Found:
@@ -50,7 +54,7 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
     from tunesmith.datasets import near
 
     entries = staged.entries
-    templates = near.Templates()
+    templates = near.Templates(TEMPLATE_BARE if staged.bare else TEMPLATE)
     for i in range(0, len(entries), max(1, len(entries) // near.SAMPLE)):
         templates.learn(near.shingles(staged.text(i)))
     templates.close()

@@ -17,7 +17,7 @@ SHINGLE = 5  # characters
 BINS = 256
 BANDS, PER_BAND = 32, 8  # a pair with similarity 0.8 shares a band with probability 0.997, one with 0.5 with 0.12
 SLACK = 0.1  # how far below the threshold an estimate may lie (3 standard deviations at 256 bins) to be looked at
-TEMPLATE_ROWS, TEMPLATE_SHARE = 20, 0.1  # what more rows than this share, and than this many, have is a template
+TEMPLATE_ROWS = 20  # what so many rows have may be a template
 SAMPLE = 4000  # rows that templates are looked for in
 SMALL_BUCKET = 16  # rows of a bucket that are all compared with each other
 
@@ -62,9 +62,11 @@ def jaccard(a: Hashes, b: Hashes) -> float:
 
 
 class Templates:
-    """Shingles that so many rows share that they say nothing about likeness: prompts' instructions, letterheads."""
+    """Shingles that more than a share of the rows have, so that they say nothing about likeness: a prompt's
+    instructions, the letterhead of the only sender."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float) -> None:
+        self._share = share
         self._counts = np.zeros(_SLOTS, np.uint32)
         self._rows = 0
         self._common = np.zeros(_SLOTS, bool)
@@ -75,7 +77,7 @@ class Templates:
 
     def close(self) -> None:
         """Decide, from the rows learnt, what is a template."""
-        self._common = self._counts > max(TEMPLATE_ROWS, TEMPLATE_SHARE * self._rows)
+        self._common = self._counts > max(TEMPLATE_ROWS, self._share * self._rows)
 
     def without(self, found: Hashes) -> Hashes:
         """The shingles that are no template; all of them where too few would be left to compare."""
