@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tunesmith.datasets import duplicates, history, splits, summary
 from tunesmith.datasets.lengths import ModelContext
@@ -58,6 +59,7 @@ def build(
             _assign(staged, split, given_validation=validation_rows is not None)
             if not any(e.split == "train" and not e.dropped for e in staged.entries):
                 raise _nothing(staged)
+            suspects = _suspicious(staged)
             for name in SPLITS:
                 write_rows(out / f"{name}.jsonl", _read(staged, name))
     finally:
@@ -65,7 +67,9 @@ def build(
             staging.unlink()
     train = list(islice(read_rows(out / "train.jsonl"), LEARN_FROM))
     fitted = infer_task(train) if task is None else task.fit(train)
-    report = summary.report(fitted, staged, train, sizes, version=version_id(out), options=options, context=context)
+    report = summary.report(
+        fitted, staged, train, sizes, suspects, version=version_id(out), options=options, context=context
+    )
     (out / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     return report
 
@@ -116,6 +120,12 @@ def _assign(staged: Staged, split: SplitSpec, given_validation: bool) -> None:
     if not staged.bare and not given_validation:
         rest = sum(e.split == "train" and not e.dropped for e in entries)
         splits.assign(entries, "validation", round(split.validation * rest), split.seed)
+
+
+def _suspicious(staged: Staged) -> tuple[list[dict[str, Any]], float]:
+    from tunesmith.datasets import poisoning  # loads numpy: only the process that builds needs it
+
+    return poisoning.suspicious(staged)
 
 
 def _read(staged: Staged, name: Split) -> Iterator[Row]:

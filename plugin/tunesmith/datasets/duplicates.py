@@ -50,8 +50,7 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
 
     Bare uploads have no copies beyond those found while staging: there, only relatives are looked for.
     """
-    # numpy is loaded here, by the process that builds, and not by all that import this package
-    from tunesmith.datasets import near
+    from tunesmith.datasets import near  # loads numpy: only the process that builds needs it
 
     entries = staged.entries
     templates = near.Templates(TEMPLATE_BARE if staged.bare else TEMPLATE)

@@ -94,10 +94,9 @@ class Measures:
                     del self.values[name]
 
     def choices(self) -> dict[str, Counter[str]]:
-        """Fields that are choices (each value seen five times on average), with their values' counts."""
-        return {
-            name: counts for name, counts in self.values.items() if counts.total() >= 5 * len(counts) and counts.total()
-        }
+        """Fields that are choices, with their values' counts: most rows have one, each value five times on average."""
+        least = self.forms.total() / 2
+        return {n: c for n, c in self.values.items() if c.total() >= max(least, 5 * len(c))}
 
     def inconsistent(self) -> float:
         """Share of answers whose form is not the usual one; keys may be missing or added, but not swapped."""

@@ -83,6 +83,7 @@ class DatasetReport(BaseModel):
     labels: dict[str, dict[str, int]]
     length: dict[str, Any]
     private_data: dict[str, dict[str, int]]
+    suspicious: list[dict[str, Any]]
     splits: dict[str, int]
     in_sample: bool
     gates: list[GateResult]

@@ -23,12 +23,14 @@ def report(
     staged: Staged,
     train: Sequence[Row],
     sizes: Counter[int],
+    suspects: tuple[list[dict[str, Any]], float],
     *,
     version: str,
     options: DatasetOptions,
     context: ModelContext | None,
 ) -> DatasetReport:
-    """`train`: rows that the task is measured on; `sizes`: clusters of near-duplicates by their size."""
+    """`train`: rows that the task is measured on; `sizes`: clusters of near-duplicates by their size; `suspects`:
+    phrases that look planted, and the share of the rows that have one."""
     entries = staged.entries
     counts = Counter(e.split for e in entries if not e.dropped)
     by_split = {name: counts[name] for name in ("train", "validation", "test")}
@@ -38,7 +40,7 @@ def report(
     length = staged.measures.lengths.report(context, some, staged.cut)
     measured = staged.measures.summary()
     near = duplicates.summary(sizes, staged.near_duplicates, held_out)
-    figures = {**_figures(staged, kept, length, options), **task.quality(train)}
+    figures = {**_figures(staged, kept, length, options), **task.quality(train), "poisoning": suspects[1]}
     return DatasetReport(
         version=version,
         task=task.name,
@@ -59,6 +61,7 @@ def report(
         languages=measured["languages"],
         labels=measured["labels"],
         length=length,
+        suspicious=suspects[0],
         private_data=staged.guard.summary(),
         splits=by_split,
         in_sample=by_split["test"] == 0,
