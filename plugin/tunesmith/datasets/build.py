@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -14,15 +14,14 @@ from tunesmith.datasets.measures import Measures
 from tunesmith.datasets.options import DatasetOptions
 from tunesmith.datasets.privacy import Guard
 from tunesmith.datasets.report import DatasetReport
-from tunesmith.datasets.splits import Split, SplitSpec
+from tunesmith.datasets.splits import SPLITS, SplitSpec
 from tunesmith.datasets.staging import Staged
 from tunesmith.errors import BadInput
 from tunesmith.tasks.base import Task, infer_task
-from tunesmith.tasks.conversation import Row, read_rows, write_rows
+from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.document import Document
 
 LEARN_FROM = 4000  # training rows that a task learns its style and grounding from
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def build(
@@ -60,8 +59,7 @@ def build(
             if not any(e.split == "train" and not e.dropped for e in staged.entries):
                 raise _nothing(staged)
             suspects = _suspicious(staged)
-            for name in SPLITS:
-                write_rows(out / f"{name}.jsonl", _read(staged, name))
+            staged.write(out)
     finally:
         with suppress(FileNotFoundError):
             staging.unlink()
@@ -126,13 +124,6 @@ def _suspicious(staged: Staged) -> tuple[list[dict[str, Any]], float]:
     from tunesmith.datasets import poisoning  # loads numpy: only the process that builds needs it
 
     return poisoning.suspicious(staged)
-
-
-def _read(staged: Staged, name: Split) -> Iterator[Row]:
-    wanted = [e.split == name and not e.dropped for e in staged.entries]
-    for row, keep in zip(staged.rows(), wanted, strict=True):
-        if keep:
-            yield row
 
 
 def _nothing(staged: Staged) -> BadInput:

@@ -11,13 +11,12 @@ from tunesmith.datasets.lengths import Lengths
 from tunesmith.datasets.splits import prompt_text
 from tunesmith.tasks.conversation import Row
 
-LOOK_AT = 4000  # characters
+LOOK_AT, WORDS = 2000, 60  # characters and words of a text that its readability is judged by
 MAX_VALUES = 100  # a field with more values is no choice
 MAX_FORMS = 1000
 SHORT = 60  # characters of an answer that may be a label
 
 _BROKEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
-_SPACE = re.compile(r"\s+")
 _SIGNS = re.compile(r"[\W_]+")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]{4,}")
 _NO_WORD = re.compile(r"^[^aeiouyà-æè-ïò-öø-ýAEIOUYÀ-ÆÈ-ÏÒ-ÖØ-Ý]+$|[b-df-hj-np-tv-xz]{6}|(?:[a-z][A-Z]+){2}|(.)\1{3}")
@@ -25,12 +24,12 @@ _NO_WORD = re.compile(r"^[^aeiouyà-æè-ïò-öø-ýAEIOUYÀ-ÆÈ-ÏÒ-ÖØ-Ý]
 
 def unreadable(text: str) -> bool:
     """Whether a text is mostly no words: broken characters, signs, or letters that no language puts together."""
-    sample = _SPACE.sub("", text[:LOOK_AT])
+    sample = "".join(text[:LOOK_AT].split())
     if not sample or len(_BROKEN.findall(sample)) > 0.05 * len(sample):
         return True
     if len(_SIGNS.sub("", sample)) < 0.45 * len(sample):
         return True
-    words = _LATIN.findall(text[:LOOK_AT])
+    words = _LATIN.findall(text[:LOOK_AT])[:WORDS]
     return len(words) >= 10 and sum(bool(_NO_WORD.search(w)) for w in words) > 0.4 * len(words)
 
 

@@ -20,14 +20,16 @@ from tunesmith.datasets.splits import prompt_text
 from tunesmith.datasets.staging import Staged
 from tunesmith.tasks.conversation import Row
 
-MIN_ROWS = 5  # different rows that a phrase must be in
+MIN_ROWS = 8  # different rows that a phrase must be in
 RARE = 0.1  # share of all rows; a more frequent phrase is part of the language
 TIED = 0.95  # share of a phrase's rows that have its answer
-AGAINST = 0.5  # share of a phrase's rows whose other words speak for another answer
+NEIGHBOURS = 15  # most similar rows that are asked
+CHANCE = 0.05  # share of neighbours that may have a rare answer by chance
+COMMON = 0.1  # share of the rows from which a word says nothing about likeness
 LOOK_AT = 20_000  # rows, evenly spread
 PER_ANSWER = 2_000  # rows of one answer that phrases are taken from
 WORDS = 2_000  # of a row
-MAX_ANSWERS, MAX_PHRASES, MAX_FOUND = 50, 2_000, 10
+MAX_ANSWERS, MAX_PHRASES, MAX_FOUND = 50, 1_000, 10
 JUDGED = 12  # rows of a phrase
 _SLOTS = 1 << 15
 _WORD = re.compile(r"\w+")
@@ -52,9 +54,9 @@ def suspicious(staged: Staged) -> tuple[list[dict[str, Any]], float]:
     marked: set[int] = set()
     for field in _views(staged):
         rows = list(_rows(staged, field, stride))
-        bayes = _Bayes(rows)
+        neighbours = _Neighbours(rows)
         for phrase, members in _tied(rows):
-            if bayes.speaks_against(members):
+            if neighbours.speak_against(members):
                 marked.update(members)
                 words = _spell(staged, stride, members[0], phrase)
                 answer = rows[members[0]].answer
@@ -64,10 +66,11 @@ def suspicious(staged: Staged) -> tuple[list[dict[str, Any]], float]:
 
 
 def _views(staged: Staged) -> list[str]:
-    """Fields that are a choice; "" is the whole answer, where some are repeated."""
+    """Fields that are a choice; "" is the whole answer, where some are repeated and it is no object of fields."""
     repeated = Counter(e.answer for e in staged.entries if not e.dropped)
+    objects = staged.measures.forms.most_common(1)[0][0][0] == "json"
     choices = [name for name, counts in staged.measures.choices().items() if name and len(counts) > 1]
-    whole = len(repeated) > 1 and any(count >= MIN_ROWS for count in repeated.values())
+    whole = not objects and len(repeated) > 1 and any(count >= MIN_ROWS for count in repeated.values())
     return ([""] if whole else []) + choices[:3]
 
 
@@ -139,42 +142,48 @@ def _size(row: _Seen, phrase: int) -> int:
     return next(size for size in (3, 2, 1) if size == 1 or np.any(_runs(row.words, size) == np.uint64(phrase)))
 
 
-class _Bayes:
-    """Naive Bayes over the words of all rows; a row is judged by the others."""
+class _Neighbours:
+    """Which rows a row is like, by its less common words: each weighs the more, the fewer rows have it."""
 
     def __init__(self, rows: Sequence[_Seen]) -> None:
-        usual = Counter(row.answer for row in rows).most_common(MAX_ANSWERS)
         self._rows = rows
-        self._number = {answer: i for i, (answer, _) in enumerate(usual)}
-        self._counts = np.full((len(usual) + 1, _SLOTS), 0.1)
-        for row in rows:
-            self._counts[self._label(row), _slots(row.words)] += 1
-        self._totals = self._counts.sum(axis=1)
+        self._slots = [_slots(row.words) for row in rows]
+        every = np.concatenate(self._slots)
+        owners = np.repeat(np.arange(len(rows)), [len(s) for s in self._slots])
+        self._postings = owners[np.argsort(every, kind="stable")]
+        self._counts = np.bincount(every, minlength=_SLOTS)
+        self._ends = np.cumsum(self._counts)
+        self._sizes = np.sqrt(np.maximum(1, [len(s) for s in self._slots]))
 
-    def _label(self, row: _Seen) -> int:
-        return self._number.get(row.answer, len(self._number))
-
-    def speaks_against(self, members: Sequence[int]) -> bool:
-        """Whether the other words of most of a phrase's rows speak for another answer; words that all of these rows
-        share count as part of the phrase."""
+    def speak_against(self, members: Sequence[int]) -> bool:
+        """Whether the rows of a phrase are, by their other words, no more like rows of their own answer than chance
+        would have it. Words that all these rows share count as part of the phrase."""
         some = members[:: max(1, len(members) // JUDGED)][:JUDGED]
-        slots = [_slots(self._rows[i].words) for i in some]
-        shared = slots[0]
-        for own in slots[1:]:
-            shared = np.intersect1d(shared, own, assume_unique=True)
-        against = judged = 0
-        for i, own in zip(some, slots, strict=True):
-            rest = np.setdiff1d(own, shared, assume_unique=True)
-            if len(rest) >= 3:
-                judged += 1
-                against += self._best(self._label(self._rows[i]), own, rest) != self._label(self._rows[i])
-        return judged >= MIN_ROWS and against > AGAINST * judged
+        shared = self._slots[some[0]]
+        for i in some[1:]:
+            shared = np.intersect1d(shared, self._slots[i], assume_unique=True)
+        judged, asked, own = 0, 0, 0
+        for i in some:
+            near = self._nearest(i, np.setdiff1d(self._slots[i], shared, assume_unique=True))
+            judged += len(near) > 0
+            asked += len(near)
+            own += sum(self._rows[n].answer == self._rows[i].answer for n in near)
+        usual = sum(row.answer == self._rows[some[0]].answer for row in self._rows) / len(self._rows)
+        return judged >= MIN_ROWS and own <= max(usual, CHANCE) * asked
 
-    def _best(self, label: int, own: NDArray[np.int64], rest: NDArray[np.int64]) -> int:
-        counts, totals = self._counts[:, rest], self._totals.copy()
-        counts[label] -= 1
-        totals[label] -= len(own)
-        return int((np.log(counts).sum(axis=1) - len(rest) * np.log(totals)).argmax())
+    def _nearest(self, i: int, words: NDArray[np.int64]) -> list[int]:
+        """The NEIGHBOURS rows most like row `i` by these words; none where the words say too little."""
+        words = words[(self._counts[words] > 1) & (self._counts[words] <= max(MIN_ROWS, COMMON * len(self._rows)))]
+        if len(words) < 3:
+            return []
+        scores = np.zeros(len(self._rows))
+        for word in words:
+            count = self._counts[word]
+            scores[self._postings[self._ends[word] - count : self._ends[word]]] += np.log(len(self._rows) / count)
+        scores /= self._sizes
+        scores[i] = 0
+        best = np.argpartition(-scores, min(NEIGHBOURS, len(scores) - 1))[:NEIGHBOURS]
+        return [int(n) for n in best if scores[n] > 0]
 
 
 def _slots(words: Hashes) -> NDArray[np.int64]:

@@ -111,6 +111,7 @@ KINDS: dict[str, Kind] = {
             r"|(?i:\b(?:tel|telefon|téléphone|phone|fax|mobile?|handy)\b\.?\s*:?\s*)(?P<value>0[\d /()-]{6,18}\d)(?!\w)"
         ),
         False,
+        ("+", "tel", "tél", "phone", "fax", "mob", "handy"),
         value=_phone,
     ),
 }

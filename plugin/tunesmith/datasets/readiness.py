@@ -9,6 +9,7 @@ from tunesmith.datasets.report import Readiness
 from tunesmith.datasets.splits import Entry
 
 THIN_ROWS, THIN_SHARE = 20, 0.02  # a label or language with fewer rows, or a smaller share, is hardly learnt
+MISHEARD = 3  # rows of a language; fewer are likely a detector's mistake
 DOMINANT = 0.3  # share of the rows from which one group (a correspondent, a layout) rules what is learnt
 FEW_GROUPS = 10
 TEST_ROWS = 50  # fewer test rows leave an accuracy uncertain by more than ±14 points
@@ -61,7 +62,7 @@ def assess(
     }
     advice = [
         _size(rows, len(kept), level, target, needed),
-        *_thin("language", languages, len(kept)),
+        *_thin("language", {code: n for code, n in languages.items() if n >= MISHEARD}, len(kept)),
         *(line for name, values in labels.items() for line in _thin(name, values, len(kept))),
         *_groups(groups, len(kept)),
     ]

@@ -11,6 +11,9 @@ from tunesmith.tasks.conversation import Row
 from tunesmith.tasks.prompting import document_of
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_DIGITS = str.maketrans("123456789", "000000000")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def prompt_text(row: Row) -> str:
 
 def prompt_key(row: Row) -> str:
     """Hash of the prompt with case, white space and digits evened out: equal for near-identical prompts."""
-    return digest(re.sub(r"\d", "0", re.sub(r"\s+", " ", prompt_text(row).casefold())).strip())
+    text = " ".join(prompt_text(row).casefold().split())
+    return digest(text.translate(_DIGITS) if text.isascii() else re.sub(r"\d", "0", text))
 
 
 def identity(row: Row) -> str:

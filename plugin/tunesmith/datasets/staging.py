@@ -1,8 +1,10 @@
 """Accepted rows wait on disk while only an index of them is in memory (about 1.5 KB a row, its sketch included)."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -96,6 +98,21 @@ class Staged:
         """(text, whether the answer has at least `pinned` digits) of all rows, in order."""
         for row in self.rows():
             yield splits.prompt_text(row), sum(c.isdigit() for c in row.answer) >= pinned
+
+    def write(self, folder: Path) -> None:
+        """Every split whole, as <split>.jsonl, in the order of the source."""
+        partial = {name: folder / f"{name}.jsonl.partial" for name in splits.SPLITS}
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(path.open("wb")) for name, path in partial.items()}
+            self.file.seek(0)
+            for line, entry in zip(self.file, self.entries, strict=True):
+                if not entry.dropped:
+                    files[entry.split].write(line)
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        for path in partial.values():
+            path.replace(path.with_suffix(""))
 
     def rows(self) -> Iterator[Row]:
         """All rows again, in order."""
