@@ -216,6 +216,15 @@ def test_a_document_that_was_away_for_a_version_is_still_a_test_document(tmp_pat
     assert away.id in third["test"]
 
 
+def test_a_test_document_that_was_scanned_again_under_a_new_number_is_still_one(tmp_path: Path) -> None:
+    documents = letters(120)
+    _, first = make(tmp_path / "1", documents)
+    tested = next(d for d in documents if d.id in first["test"])
+    again = [Document("new" if d is tested else d.id, d.text, d.values) for d in documents]
+    _, second = make(tmp_path / "2", again, earlier=[tmp_path / "1"])
+    assert "new" in second["test"]
+
+
 def test_a_new_relative_of_a_test_document_joins_it(tmp_path: Path) -> None:
     documents = letters(120)
     _, first = make(tmp_path / "1", documents)

@@ -81,6 +81,14 @@ def test_secrets_are_redacted_alike_in_prompt_and_answer(tmp_path: Path) -> None
     assert "ghp_" not in (tmp_path / "report.json").read_text()
 
 
+def test_a_secret_in_the_system_prompt_is_redacted(tmp_path: Path) -> None:
+    some = rows("nothing")
+    for row in some:
+        row.messages.insert(0, {"role": "system", "content": "Use ghp_" + "c" * 36})
+    kept, _ = made(tmp_path, some)
+    assert {r.messages[0]["content"] for r in kept} == {"Use [api_key]"}
+
+
 def test_own_bank_details_are_reported_and_left_alone(tmp_path: Path) -> None:
     kept, private = made(tmp_path, rows(IBAN))
     assert IBAN in str(kept)

@@ -55,7 +55,7 @@ def test_a_recipe_sets_thresholds() -> None:
         ({"gates": {"long_rows": 30}}, "the threshold of long_rows is 30; it is a share from 0 to 1"),
         ({"personal_data": {"mail": "drop"}}, "kinds are: iban, card, email, phone"),
         ({"secret": "drop"}, "Extra inputs are not permitted"),
-        ({"near_duplicates": 0.1}, "greater than or equal to 0.5"),
+        ({"near_duplicates": 0.1}, "greater than or equal to 0.75"),
     ],
 )
 def test_a_wrong_option_says_what_is_known(dataset: dict[str, Any], message: str) -> None:
@@ -139,6 +139,18 @@ def test_the_context_of_a_model_folder(tmp_path: Path) -> None:
     assert model_context(tmp_path) == ModelContext(2048, None)
     (tmp_path / "config.json").write_text("[]")
     assert model_context(tmp_path) is None
+
+
+def test_tokens_are_counted_by_the_models_tokenizer(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 512}}')
+    tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    context = model_context(tmp_path)
+    assert context is not None
+    assert context.count is not None
+    assert (context.tokens, context.count("abab")) == (512, 2)
 
 
 def test_documents_cut_by_the_task_are_counted(tmp_path: Path) -> None:

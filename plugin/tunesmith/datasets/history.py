@@ -10,8 +10,9 @@ from tunesmith.tasks.conversation import read_rows
 def mark(entries: Iterable[Entry], earlier: Sequence[Path]) -> None:
     """Sets `seen` of the rows that earlier versions had. `earlier`: their folders, the newest last.
 
-    A row is known by its document, or else by its prompt. What any version tested on counts as tested; what was
-    trained on is read from the newest version alone, whose model is the one to be compared with.
+    A row is known by its document, or else by its prompt (case, white space and digits aside). What any version
+    tested on counts as tested; what was trained on is read from the newest version alone: its model is the one that
+    the next is compared with.
     """
     known: dict[str, Split] = {}
     for name in ("train", "validation"):
@@ -28,4 +29,6 @@ def _keys(path: Path) -> Iterable[str]:
     if not path.exists():
         return
     for row in read_rows(path):
-        yield identity(row) or prompt_key(row)
+        yield prompt_key(row)
+        if name := identity(row):
+            yield name

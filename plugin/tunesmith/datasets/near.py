@@ -159,8 +159,9 @@ def _pairs(bands: NDArray[np.uint64], answers: NDArray[np.int64]) -> NDArray[np.
             found.append(_encode(order[same], order[same + step], rows))
         first = np.repeat(order[starts], sizes)
         found.append(_encode(first, order, rows))
-    together = np.unique(np.concatenate(found))
-    return together[together // rows != together % rows]
+    together: NDArray[np.int64] = np.unique(np.concatenate(found))
+    different: NDArray[np.int64] = together[together // rows != together % rows]
+    return different
 
 
 def _encode(a: NDArray[np.int64], b: NDArray[np.int64], rows: int) -> NDArray[np.int64]:

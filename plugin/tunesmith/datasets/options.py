@@ -21,7 +21,7 @@ class DatasetOptions(BaseModel):
     )
     near_duplicates: float | None = Field(
         NEAR,
-        ge=0.5,
+        ge=0.75,
         le=1,
         description="Jaccard similarity of 5-character shingles from which documents are near-duplicates; null: off.",
     )

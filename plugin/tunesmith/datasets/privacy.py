@@ -157,7 +157,7 @@ class Guard:
 
     def check(self, row: Row) -> Row:
         """The row, redacted alike in prompt and answer where so asked. Raises BadInput when it is to be dropped."""
-        found = find("\n".join(m["content"] for m in row.messages if m["role"] != "system"))
+        found = find("\n".join(m["content"] for m in row.messages))
         if not found:
             return row
         self.rows.update(found.keys())
