@@ -1,12 +1,14 @@
 """Secrets and personal data: what is found, what only looks so, and what is done about it."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tunesmith.datasets.build import build
 from tunesmith.datasets.options import DatasetOptions
-from tunesmith.datasets.privacy import Action, find
+from tunesmith.datasets.privacy import Action, Guard, find
+from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Row, read_rows
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----"
@@ -107,3 +109,19 @@ def test_a_dropped_row_says_why(tmp_path: Path) -> None:
     report = build(None, rows=rows("password: abc123!"), out=tmp_path, options=DatasetOptions(secrets="drop"))
     assert [(r.where, r.code) for r in report.rejected] == [("row 31", "private_data")]
     assert "abc123" not in (tmp_path / "report.json").read_text()
+
+
+def test_presidio_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    with pytest.raises(BadInput, match="Presidio is not installed") as caught:
+        made(tmp_path, rows("nothing"), DatasetOptions(presidio="en_core_web_sm"))
+    assert "tunesmith[privacy]" in str(caught.value.hint)
+
+
+def test_what_more_is_found_is_personal_data() -> None:
+    guard = Guard(personal={"person": "redact"}, more=lambda text: {"person": ["Jo Doe"]} if "Jo Doe" in text else {})
+    kept = guard.check(
+        Row([{"role": "user", "content": "Jo Doe, jo@example.org"}, {"role": "assistant", "content": "Jo Doe"}])
+    )
+    assert [m["content"] for m in kept.messages] == ["[person], jo@example.org", "[person]"]
+    assert guard.summary() == {"rows": {"email": 1, "person": 1}, "actions": {"redacted": 1}}

@@ -53,7 +53,7 @@ def test_a_recipe_sets_thresholds() -> None:
     [
         ({"gates": {"long_row": 0.3}}, "there is no gate 'long_row'; gates are: rows_kept, rejected_share"),
         ({"gates": {"long_rows": 30}}, "the threshold of long_rows is 30; it is a share from 0 to 1"),
-        ({"personal_data": {"mail": "drop"}}, "kinds are: iban, card, email, phone"),
+        ({"personal_data": {"mail": "drop"}}, "kinds are: iban, card, email, phone, person"),
         ({"secret": "drop"}, "Extra inputs are not permitted"),
         ({"near_duplicates": 0.1}, "greater than or equal to 0.75"),
     ],

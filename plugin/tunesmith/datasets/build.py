@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets import duplicates, history, splits, summary
+from tunesmith.datasets import duplicates, history, presidio, splits, summary
 from tunesmith.datasets.lengths import ModelContext
 from tunesmith.datasets.measures import Measures
 from tunesmith.datasets.options import DatasetOptions
@@ -50,7 +50,8 @@ def build(
     staging = out / "staging.partial"
     try:
         with staging.open("w+b") as file:
-            staged = Staged(file, Guard(options.secrets, options.personal_data), Measures())
+            finder = presidio.finder(options.presidio) if options.presidio else None
+            staged = Staged(file, Guard(options.secrets, options.personal_data, finder), Measures())
             _stage(staged, documents, rows, task, split)
             _stage_validation(staged, validation_rows)
             history.mark(staged.entries, earlier)

@@ -30,6 +30,10 @@ class DatasetOptions(BaseModel):
     personal_data: Action | dict[str, Action] = Field(
         "report", description="E-mail, phone, IBAN and card numbers: one action for all, or kind → action."
     )
+    presidio: str | None = Field(
+        None,
+        description="A spaCy model such as en_core_web_sm: names and places are personal data, too (extra privacy).",
+    )
     goal: Goal = Field("auto", description="What the rows shall teach; readiness is judged by it. auto: by the task.")
 
     @field_validator("gates")

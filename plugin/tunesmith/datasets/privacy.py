@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tunesmith.datasets import presidio
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Row
 
@@ -115,7 +116,8 @@ KINDS: dict[str, Kind] = {
         value=_phone,
     ),
 }
-PERSONAL = tuple(name for name, kind in KINDS.items() if not kind.secret)
+SECRETS = tuple(name for name, kind in KINDS.items() if kind.secret)
+PERSONAL = (*(name for name in KINDS if name not in SECRETS), *presidio.ENTITIES)
 
 
 def check_kinds(given: Mapping[str, Action]) -> dict[str, Action]:
@@ -141,28 +143,33 @@ def find(text: str) -> dict[str, list[str]]:
 
 @dataclass
 class Guard:
-    """Looks at every row, counts rows by kind, and does what the recipe says: report, redact or drop."""
+    """Looks at every row, counts rows by kind, and does what the recipe says: report, redact or drop.
+
+    `more` finds what the patterns do not, see `presidio.finder`.
+    """
 
     secrets: Action = "redact"
     personal: Action | Mapping[str, Action] = "report"
+    more: Callable[[str], dict[str, list[str]]] | None = None
     rows: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
     with_secret: int = 0
     with_personal: int = 0
 
     def action(self, kind: str) -> Action:
-        if KINDS[kind].secret:
+        if kind in SECRETS:
             return self.secrets
         return self.personal if isinstance(self.personal, str) else self.personal.get(kind, "report")
 
     def check(self, row: Row) -> Row:
         """The row, redacted alike in prompt and answer where so asked. Raises BadInput when it is to be dropped."""
-        found = find("\n".join(m["content"] for m in row.messages))
+        text = "\n".join(m["content"] for m in row.messages)
+        found = find(text) | (self.more(text) if self.more else {})
         if not found:
             return row
         self.rows.update(found.keys())
-        self.with_secret += any(KINDS[kind].secret for kind in found)
-        self.with_personal += any(not KINDS[kind].secret for kind in found)
+        self.with_secret += any(kind in SECRETS for kind in found)
+        self.with_personal += any(kind not in SECRETS for kind in found)
         dropped = [kind for kind in found if self.action(kind) == "drop"]
         if dropped:
             self.actions["dropped"] += 1
