@@ -1,12 +1,13 @@
 """Near-duplicates: copies of one document go, its relatives stay together, and test sets stay what they were."""
 
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from tunesmith.datasets import near
+from tunesmith.datasets import duplicates, near
 from tunesmith.datasets.build import build
 from tunesmith.datasets.options import DatasetOptions
 from tunesmith.datasets.report import DatasetReport
@@ -40,6 +41,17 @@ def letters(count: int = 100, seed: int = 1) -> list[Document]:
         )
         for n in range(count)
     ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_prevented_leakage_is_what_a_random_split_leaks(size: int) -> None:
+    rng, held_out, rows, leaks = Random(15), 0.2, 20_000 * size, 0
+    for _ in range(20_000):
+        out = sum(rng.random() < held_out for _ in range(size))
+        leaks += out if out < size else 0
+    found = duplicates.summary(Counter({size: 20_000}), 0, held_out)
+    assert found.leakage_prevented == pytest.approx(leaks, abs=0.02 * rows)
+    assert (found.leakage_prevented > 0) == (size > 1)
 
 
 def make(place: Path, documents: list[Document], **more: Any) -> tuple[DatasetReport, dict[str, set[str]]]:
@@ -151,6 +163,13 @@ def test_the_held_out_copy_is_kept(tmp_path: Path) -> None:
     _, ids = make(tmp_path, documents)
     assert ids["test"] == {"scan"}
     assert "3" not in ids["train"] | ids["validation"]
+
+
+def test_a_held_out_exact_copy_holds_out_the_one_that_is_kept(tmp_path: Path) -> None:
+    documents = letters()
+    documents.append(Document("copy", documents[3].text, dict(documents[3].values), tags=["held-out"]))
+    report, ids = make(tmp_path, documents)
+    assert (report.duplicates_removed, ids["test"]) == (1, {"3"})
 
 
 def test_near_duplicates_can_be_switched_off(tmp_path: Path) -> None:

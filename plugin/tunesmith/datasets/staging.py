@@ -29,7 +29,7 @@ class Staged:
     measures: Measures
     bare: bool = True
     entries: list[Entry] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, int] = field(default_factory=dict)  # exact row → its entry
     alike: set[str] = field(default_factory=set)
     rows_in: int = 0
     duplicates: int = 0
@@ -48,7 +48,7 @@ class Staged:
         row = self.guard.check(row)
         prompt = splits.digest("\x1f".join(m["role"] + m["content"] for m in row.prompt))
         answer = splits.digest(row.answer)
-        if self._known(row, f"{prompt}:{answer}", split):
+        if self._known(row, f"{prompt}:{answer}", held_out, split):
             return
         group = row.provenance.get("group")
         self.entries.append(
@@ -71,17 +71,22 @@ class Staged:
         self.cut += "cut_characters" in row.provenance
         self.measures.add(row)
 
-    def _known(self, row: Row, exact: str, split: Split) -> bool:
-        """Whether the row is there already; counted as a leak when it was given for validation."""
-        even = splits.digest("\x1f".join(m["role"] + " ".join(m["content"].casefold().split()) for m in row.messages))
-        again, alike = exact in self.seen, self.bare and even in self.alike
-        self.seen.add(exact)
-        self.alike.add(even)
-        if again or alike:
+    def _known(self, row: Row, exact: str, held_out: bool, split: Split) -> bool:
+        """Whether the row is there already: then that one is held out when this one is. Given for validation, it is
+        a leak."""
+        if (first := self.seen.setdefault(exact, len(self.entries))) < len(self.entries):
+            self.entries[first].held_out |= held_out
+            self.duplicates += split != "validation"
             self.leaks += split == "validation"
-            self.duplicates += again and split != "validation"
-            self.near_duplicates += not again and split != "validation"
-        return again or alike
+            return True
+        if self.bare:
+            even = "\x1f".join(m["role"] + " ".join(m["content"].casefold().split()) for m in row.messages)
+            if (key := splits.digest(even)) in self.alike:
+                self.near_duplicates += split != "validation"
+                self.leaks += split == "validation"
+                return True
+            self.alike.add(key)
+        return False
 
     def reject(self, where: str, error: BadInput) -> None:
         self.codes[error.error_code] += 1

@@ -95,6 +95,7 @@ def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
             session.add(DatasetVersion(name=name, version=report.version, report=summary, run_id=context.run.id))
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     context.say(f"Dataset {report.version}: {splits}.", data={"splits": report.splits})
+    context.say(report.readiness.advice[0], data={"readiness": report.readiness.model_dump(mode="json")})
     for gate in report.gates:
         if not gate.passed:
             context.say(f"Dataset: {gate.name} is {gate.value:g}; {gate.threshold:g} is the limit.", level="warn")
