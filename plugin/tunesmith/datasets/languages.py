@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 UNKNOWN = "unknown"
-LOOK_AT = 400  # characters, from the middle: letterheads are of no language
+LOOK_AT = 300  # characters, from the middle: letterheads are of no language
 # What is told apart. The model knows 200 languages; rare relatives (Pidgin, Luxembourgish, Aragonese) only mislead it.
 KNOWN = (
     "ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id", "it",

@@ -11,7 +11,7 @@ from tunesmith.datasets.lengths import Lengths
 from tunesmith.datasets.splits import prompt_text
 from tunesmith.tasks.conversation import Row
 
-LOOK_AT, WORDS = 2000, 60  # characters and words of a text that its readability is judged by
+LOOK_AT, WORDS = 2000, 40  # characters and words of a text that its readability is judged by
 MAX_VALUES = 100  # a field with more values is no choice
 MAX_FORMS = 1000
 SHORT = 60  # characters of an answer that may be a label
