@@ -154,10 +154,9 @@ def measure(how: str, path: Path, limit: int) -> None:
     pairs = [(d["copy_of"], d["id"]) for d in read(path, limit) if "copy_of" in d]
     found = sum((a in removed) != (b in removed) for a, b in pairs)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(
-        f"  {how:11} {limit:6} documents {seconds:6.1f} s ({cpu:.1f} s CPU) {limit / seconds:6.0f} documents/s {memory:5.0f} MB peak"
-        f"   recall {found / len(pairs):.3f}, precision {found / max(1, len(removed)):.3f}"
-    )
+    speed = f"{seconds:6.1f} s ({cpu:.1f} s CPU), {limit / seconds:.0f} documents/s, {memory:.0f} MB peak"
+    right = f"recall {found / len(pairs):.3f}, precision {found / max(1, len(removed)):.3f}"
+    print(f"  {how:11} {limit:6} documents {speed}   {right}")
 
 
 def main(documents: int = DOCUMENTS, beside: int = BESIDE) -> None:
