@@ -46,7 +46,7 @@ def settle(staged: Staged, threshold: float | None) -> Counter[int]:
 
 
 def _compare(staged: Staged, threshold: float, found: Found) -> None:
-    """Reads the staged rows once for their sketches, and again where two look alike.
+    """Reads the staged rows once for their sketches, and again where two look like copies.
 
     Bare uploads have no copies beyond those found while staging: there, only relatives are looked for.
     """
@@ -74,7 +74,8 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
     def read(i: int) -> near.Hashes:
         return templates.without(near.shingles(staged.text(i)))
 
-    for i, j in near.similar_pairs(index, answers, threshold, read, known):
+    # An estimate is good enough to keep two rows together, but not to remove one.
+    for i, j in near.similar_pairs(index, answers, threshold, read, exact=copies, skip=known):
         found.clusters.join(i, j)
         if copies(i, j):
             found.copies.join(i, j)

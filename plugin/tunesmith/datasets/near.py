@@ -1,4 +1,4 @@
-"""Near-duplicates: MinHash finds pairs that may be alike, the shingles themselves decide.
+"""Near-duplicates: MinHash finds pairs that may be alike; where it matters, the shingles themselves decide.
 
 A text is the set of its runs of SHINGLE characters (case and white space evened out); two texts are near-duplicates
 when the Jaccard similarity of their sets reaches the threshold. One hash per shingle fills all bins of a sketch
@@ -116,8 +116,8 @@ class Index:
         self.bands.append(bands)
         self.bytes.append(estimate)
 
-    def candidates(self, answers: Sequence[int], threshold: float) -> Iterator[tuple[int, int]]:
-        """Pairs (i < j) that share a band and whose estimate is near the threshold or above, the likeliest first.
+    def candidates(self, answers: Sequence[int], threshold: float) -> Iterator[tuple[int, int, float]]:
+        """(i, j, estimate) with i < j that share a band, estimated near the threshold or above, the likeliest first.
 
         `answers`: one number per row; rows of one bucket are compared with those of the same answer first.
         """
@@ -133,7 +133,7 @@ class Index:
         estimate = np.concatenate(found) / BINS if found else np.zeros(0)
         good = np.flatnonzero(estimate >= threshold - SLACK)
         for at in good[np.argsort(-estimate[good], kind="stable")]:
-            yield int(left[at]), int(right[at])
+            yield int(left[at]), int(right[at]), float(estimate[at])
 
 
 def _pairs(bands: NDArray[np.uint64], answers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -173,10 +173,15 @@ def similar_pairs(
     answers: Sequence[int],
     threshold: float,
     read: Callable[[int], Hashes],
-    skip: Callable[[int, int], bool],
+    *,
+    exact: Callable[[int, int], bool] = lambda i, j: True,
+    skip: Callable[[int, int], bool] = lambda i, j: False,
 ) -> Iterator[tuple[int, int]]:
-    """Verified near-duplicates (i < j). `read` gives a row's shingles; `skip` may spare a pair that adds nothing."""
+    """Near-duplicates (i < j). `read` gives a row's shingles, which decide where `exact` asks for it; elsewhere the
+    estimate does, which is free. `skip` may spare a pair that adds nothing."""
     cached: Any = lru_cache(maxsize=2000)(read)
-    for i, j in index.candidates(answers, threshold):
-        if not skip(i, j) and jaccard(cached(i), cached(j)) >= threshold:
-            yield i, j
+    for i, j, estimate in index.candidates(answers, threshold):
+        if not skip(i, j):
+            likeness = jaccard(cached(i), cached(j)) if exact(i, j) else estimate
+            if likeness >= threshold:
+                yield i, j
