@@ -68,10 +68,13 @@ def test_held_out_by_tag_and_no_leaks(tmp_path: Path) -> None:
     documents = letters(60)
     for document in documents[:15]:
         document.tags = ["Held-Out"]
-    documents.append(Document("copy", documents[0].text.upper(), dict(documents[0].values), "correspondent:99"))
+    copy = Document("copy", documents[0].text.upper(), dict(documents[0].values), "correspondent:99")
+    other = Document("other", documents[1].text.upper(), {**documents[1].values, "date": None}, "correspondent:98")
+    documents = [copy, *documents, other]
     report, rows = make(tmp_path, documents)
     assert {r.provenance["document"] for r in rows["test"]} == {str(n) for n in range(15)}
-    assert report.leaks_removed == 1
+    assert report.near_duplicates_removed == 1  # the copy, and not the row that is held out
+    assert report.leaks_removed == 1  # nearly the same text with another answer
     assert report.groups_shared_with_test == 15  # tags held out one document of each: said, not hidden
 
 

@@ -27,6 +27,36 @@ class GateResult(BaseModel):
     meaning: str
 
 
+class NearDuplicates(BaseModel):
+    """Rows whose prompts are nearly the same. `removed`: copies with the same answer; the others of a cluster are
+    kept in one split. `leakage_prevented`: rows that a random split of the same size would, on average, have held
+    out while a near-duplicate of them was trained on."""
+
+    removed: int = 0
+    clusters: int = 0
+    rows_in_clusters: int = 0
+    largest_cluster: int = 0
+    leakage_prevented: int = 0
+
+
+class Readiness(BaseModel):
+    """Advice, never a gate: whether there are enough different rows for what they shall teach, and which are missing.
+
+    `level`: too_few, minimum, workable or recommended. `different_rows`: rows counted once per near-duplicate cluster.
+    `needed`: more rows, different from these, until the minimum and until the recommended number. `diversity`:
+    effective number of clusters and of groups, and the evenness of labels and languages (1: all equally frequent).
+    """
+
+    goal: str
+    level: str
+    different_rows: int
+    minimum: tuple[int, int]
+    recommended: int
+    needed: dict[str, int]
+    diversity: dict[str, float]
+    advice: list[str]
+
+
 class DatasetReport(BaseModel):
     """Counts, splits and gates of one immutable version. `version` is the first 16 hex digits of its content's hash.
 
@@ -41,14 +71,23 @@ class DatasetReport(BaseModel):
     rejected: list[Rejected]
     rejected_by_code: dict[str, int]
     duplicates_removed: int
+    near_duplicates_removed: int
+    near_duplicates: NearDuplicates
     leaks_removed: int
+    frozen_test_rows: int
     groups: int
     groups_shared_with_test: int
     cut_documents: int
     characters: dict[str, int]
+    languages: dict[str, int]
+    labels: dict[str, dict[str, int]]
+    length: dict[str, Any]
+    private_data: dict[str, dict[str, int]]
+    suspicious: list[dict[str, Any]]
     splits: dict[str, int]
     in_sample: bool
     gates: list[GateResult]
+    readiness: Readiness
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, as in report.json, with `passed`."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from tunesmith.datasets.options import DatasetOptions
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 DEFAULT_BASE = "smollm2-135m-instruct"
@@ -117,6 +119,7 @@ class Recipe(_Strict):
     task: TaskSpec = TaskSpec()
     sources: list[Source] = Field(min_length=1)
     split: Split = Split()
+    dataset: DatasetOptions = DatasetOptions()
     base_model: str = DEFAULT_BASE
     training: Training = Training()
     gate: Gate = Gate()

@@ -90,6 +90,12 @@ def resolve(name: str, settings: Settings) -> Path:
     return local if local is not None else _download(name)
 
 
+def at_hand(name: str, settings: Settings) -> Path | None:
+    """The folder of a base model that is here already; prepares and downloads nothing."""
+    place = settings.parts / "models" / PACKAGED if name == PACKAGED else _local(name, settings)
+    return place if place is not None and _is_model(place) else None
+
+
 def require(name: str, settings: Settings) -> None:
     """Cheap check that `resolve` may succeed: raises NotFound with what is there. Prepares and downloads nothing."""
     if name == PACKAGED or _local(name, settings) is not None or _is_hub_id(name):

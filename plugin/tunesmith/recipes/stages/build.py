@@ -1,17 +1,20 @@
 """build: sources → documents or rows → a checked dataset version."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
 from tunesmith.datasets import sources
 from tunesmith.datasets.build import build
+from tunesmith.datasets.lengths import ModelContext, model_context
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
 from tunesmith.recipes import runs
 from tunesmith.recipes.context import Context
+from tunesmith.serving import base_models
 from tunesmith.store.tables import DatasetVersion
 from tunesmith.tasks.base import TASKS, Task
 from tunesmith.tasks.conversation import Row
@@ -34,6 +37,9 @@ def run(context: Context) -> dict[str, Any]:
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
         out=context.folder / "dataset",
+        options=recipe.dataset,
+        earlier=_earlier(context, recipe.name),
+        context=_model_context(context),
     )
     return _keep(context, report, recipe.name)
 
@@ -63,6 +69,20 @@ def _documents(context: Context) -> Iterator[Document]:
         yield from sources.documents(wanted, context.settings, lambda name: runs.source_path(context.workspace, name))
 
 
+def _earlier(context: Context, name: str) -> list[Path]:
+    """Folders of the versions that other runs built under this name, oldest first."""
+    query = select(DatasetVersion).where(DatasetVersion.name == name).order_by(DatasetVersion.id)
+    with context.workspace.database.read() as session:
+        versions = [row.version for row in session.scalars(query) if row.run_id != context.run.id]
+    return [place for v in versions if (place := context.workspace.artifacts.dataset(v)).exists()]
+
+
+def _model_context(context: Context) -> ModelContext | None:
+    """How much the base model reads at once; None while it is not here yet: a report does not wait for a download."""
+    folder = base_models.at_hand(context.recipe.base_model, context.settings)
+    return model_context(folder) if folder else None
+
+
 def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
     """Put the version where versions live (same content, same place) and list it under the recipe's name."""
     summary = report.model_dump(mode="json")
@@ -75,6 +95,7 @@ def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
             session.add(DatasetVersion(name=name, version=report.version, report=summary, run_id=context.run.id))
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     context.say(f"Dataset {report.version}: {splits}.", data={"splits": report.splits})
+    context.say(report.readiness.advice[0], data={"readiness": report.readiness.model_dump(mode="json")})
     for gate in report.gates:
         if not gate.passed:
             context.say(f"Dataset: {gate.name} is {gate.value:g}; {gate.threshold:g} is the limit.", level="warn")

@@ -1,0 +1,115 @@
+"""Near-duplicates of a dataset: copies of one document go, its relatives stay together.
+
+A copy is a near-duplicate with the same answer, and the same document beyond doubt: its answer has as many digits as a
+date, or all digits of the texts agree. Next month's bill over the same amount is a relative, not a copy.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunesmith.datasets.report import NearDuplicates
+from tunesmith.datasets.splits import Entry, Sets, digest
+from tunesmith.datasets.staging import Staged
+
+PINNED = 8  # digits of an answer that names one document: those of a date, or of a year and an amount
+
+# What more rows than this share have is a template. Prompts of an upload carry instructions or a schema, of which there
+# may be several; of documents these are gone already.
+TEMPLATE, TEMPLATE_BARE = 0.5, 0.1
+
+
+@dataclass(frozen=True)
+class Found:
+    """`copies` and `clusters`: sets of entries by index; every set of copies lies inside one cluster."""
+
+    copies: Sets
+    clusters: Sets
+
+
+def settle(staged: Staged, threshold: float | None) -> Counter[int]:
+    """Drops copies, gives near-duplicates one cluster; returns how many clusters there were of each size.
+
+    `threshold` None: only equal prompts (but for case, white space and digits) are near-duplicates.
+    """
+    entries = staged.entries
+    found = Found(Sets(len(entries)), Sets(len(entries)))
+    first: dict[str, int] = {}
+    for i, entry in enumerate(entries):
+        found.clusters.join(i, first.setdefault(entry.cluster, i))
+    if threshold is not None and len(entries) > 1:
+        _compare(staged, threshold, found)
+    sizes = _apply(entries, found)
+    staged.near_duplicates += sum(e.dropped for e in entries)
+    return sizes
+
+
+def _compare(staged: Staged, threshold: float, found: Found) -> None:
+    """Reads the staged rows once for their sketches, and again where two look like copies.
+
+    Bare uploads have no copies beyond those found while staging: there, only relatives are looked for.
+    """
+    from tunesmith.datasets import near  # loads numpy: only the process that builds needs it
+
+    entries = staged.entries
+    templates = near.Templates(TEMPLATE_BARE if staged.bare else TEMPLATE)
+    for i in range(0, len(entries), max(1, len(entries) // near.SAMPLE)):
+        templates.learn(near.shingles(staged.text(i)))
+    templates.close()
+    index, digits = near.Index(), []
+    for text, pinned in staged.texts(PINNED):
+        index.add(templates.without(near.shingles(text)))
+        digits.append("" if pinned else digest(re.sub(r"\D", "", text)))
+    numbers: dict[str, int] = {}
+    answers = [numbers.setdefault(e.answer, len(numbers)) for e in entries]
+
+    def copies(i: int, j: int) -> bool:
+        return not staged.bare and answers[i] == answers[j] and digits[i] == digits[j]
+
+    def known(i: int, j: int) -> bool:
+        sets = found.copies if copies(i, j) else found.clusters
+        return sets.find(i) == sets.find(j)
+
+    def read(i: int) -> near.Hashes:
+        return templates.without(near.shingles(staged.text(i)))
+
+    # An estimate is good enough to keep two rows together, but not to remove one.
+    for i, j in near.similar_pairs(index, answers, threshold, read, exact=copies, skip=known):
+        found.clusters.join(i, j)
+        if copies(i, j):
+            found.copies.join(i, j)
+
+
+def _apply(entries: Sequence[Entry], found: Found) -> Counter[int]:
+    """Gives each entry its cluster, and drops all copies but one (a held-out one if there is any, else the first)."""
+    for members in found.copies.members().values():
+        best = min(members, key=lambda i: (entries[i].split == "validation", not _tested(entries[i]), i))
+        for i in members:
+            entries[i].dropped = i != best
+    clusters = found.clusters.members()
+    for root, members in clusters.items():
+        for i in members:
+            entries[i].cluster = entries[root].cluster
+    return Counter(len(members) for members in clusters.values())
+
+
+def summary(sizes: Counter[int], removed: int, held_out: float) -> NearDuplicates:
+    """`held_out`: the share of the rows that are not trained on."""
+    several = {size: count for size, count in sizes.items() if size > 1}
+    return NearDuplicates(
+        removed=removed,
+        clusters=sum(several.values()),
+        rows_in_clusters=sum(size * count for size, count in several.items()),
+        largest_cluster=max(sizes, default=0),
+        leakage_prevented=round(sum(_leaks(size, held_out) * count for size, count in several.items())),
+    )
+
+
+def _tested(entry: Entry) -> bool:
+    return entry.held_out or entry.seen == "test"
+
+
+def _leaks(size: int, held_out: float) -> float:
+    """Expected rows of a cluster that a random split holds out while a near-duplicate is trained on."""
+    return size * held_out * (1 - held_out ** (size - 1))

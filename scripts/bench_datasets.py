@@ -1,0 +1,178 @@
+"""50,000 documents of 2 KB through gates, near-duplicate removal and split, beside plain scripts that only deduplicate.
+
+Every twentieth document is a planted near-duplicate: another scan of one before it, with damaged characters, other line
+breaks and a stamp. The others are bills of 500 senders, whose letters differ in items, dates and amounts alone.
+"""
+
+import importlib.util
+import itertools
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DOCUMENTS, BESIDE = 50_000, 5_000
+SENDERS, EVERY, SIZE = 500, 20, 2000
+SYLLABLES = ["".join(parts) for parts in itertools.product("bdfghklmnprstvwz", "aeiou", ["", "l", "n", "r", "s", "t"])]
+
+
+def word(rng: random.Random) -> str:
+    return "".join(rng.choices(SYLLABLES, k=rng.randint(1, 4)))
+
+
+def sentence(rng: random.Random, length: int) -> str:
+    return " ".join(word(rng) for _ in range(length)).capitalize() + "."
+
+
+def generate(path: Path, count: int) -> None:
+    """One document a line: id, text, values, group, and `copy_of` where it was planted."""
+    rng = random.Random(7)
+    senders = [
+        (word(rng).title() + " " + word(rng).title(), sentence(rng, 8), sentence(rng, 60)) for _ in range(SENDERS)
+    ]
+    recent: list[dict[str, Any]] = []
+    with path.open("w", encoding="utf-8") as out:
+        for number in range(count):
+            if recent and number % EVERY == 0:
+                original = rng.choice(recent)
+                document = {
+                    **original,
+                    "id": str(number),
+                    "text": rescan(rng, original["text"]),
+                    "copy_of": original["id"],
+                }
+                recent.remove(original)
+            else:
+                document = {"id": str(number), **bill(rng, *senders[rng.randrange(SENDERS)])}
+                recent = [*recent[-500:], document]
+            out.write(json.dumps(document) + "\n")
+
+
+def bill(rng: random.Random, sender: str, address: str, terms: str) -> dict[str, Any]:
+    day = f"20{rng.randint(10, 26)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
+    prices = [rng.randint(100, 99_999) for _ in range(rng.randint(3, 9))]
+    items = "\n".join(f"{n}. {sentence(rng, 4)} {p / 100:.2f}" for n, p in enumerate(prices, 1))
+    total = f"{sum(prices) / 100:.2f}"
+    head = f"{sender}\n{address}\nInvoice {rng.randint(10**6, 10**7)} of {day}\n{items}\nTotal {total} EUR\n{terms}\n"
+    text = head + "".join(sentence(rng, 12) + "\n" for _ in range(40))
+    values = {"type": "invoice", "date": day, "correspondent": sender, "amount": total}
+    return {"text": text[:SIZE], "values": values, "group": sender}
+
+
+def rescan(rng: random.Random, text: str) -> str:
+    characters = list(text)
+    for _ in range(round(rng.uniform(0.001, 0.015) * len(characters))):
+        characters[rng.randrange(len(characters))] = rng.choice("abcdeilo01|.")
+    lines = "".join(characters).split("\n")
+    joined = "".join(line + rng.choice(["\n", " ", "\n\n"]) for line in lines)
+    return f"RECEIVED {rng.randint(1, 28)} MAY\n{joined}"
+
+
+def read(path: Path, limit: int) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for _, line in zip(range(limit), lines, strict=False):
+            yield json.loads(line)
+
+
+def ours(path: Path, limit: int) -> set[str]:
+    from tunesmith.datasets.build import build
+    from tunesmith.tasks.conversation import read_rows
+    from tunesmith.tasks.document import Document
+    from tunesmith.tasks.extraction import Extraction
+
+    documents = (Document(d["id"], d["text"], d["values"], d["group"]) for d in read(path, limit))
+    with tempfile.TemporaryDirectory() as out:
+        schema = {"type": "string", "date": "date", "correspondent": "string", "amount": "money"}
+        report = build(Extraction({"schema": schema}), documents=documents, out=Path(out))
+        kept = {row.provenance["document"] for name in report.splits for row in read_rows(Path(out) / f"{name}.jsonl")}
+    print(f"  ({report.splits}, {report.near_duplicates.model_dump()})", file=sys.stderr)
+    return {str(n) for n in range(limit)} - kept
+
+
+def alone(path: Path, limit: int) -> set[str]:
+    """Tunesmith's near-duplicates, and nothing else: comparable with the other scripts."""
+    from tunesmith.datasets import near
+
+    index, ids, sets, removed = near.Index(), [], [], set()
+    for document in read(path, limit):
+        ids.append(document["id"])
+        sets.append(near.shingles(document["text"]))
+        index.add(sets[-1])
+    for _, later in near.similar_pairs(index, range(len(ids)), 0.8, sets.__getitem__):
+        removed.add(ids[later])
+    return removed
+
+
+def shingles(text: str) -> set[str]:
+    even = " ".join(text.casefold().split())
+    return {even[n : n + 5] for n in range(len(even) - 4)}
+
+
+def datasketch(path: Path, limit: int) -> set[str]:
+    from datasketch import MinHash, MinHashLSH
+
+    index, removed = MinHashLSH(threshold=0.8, num_perm=128), set()
+    for document in read(path, limit):
+        sketch = MinHash(num_perm=128)
+        sketch.update_batch([s.encode() for s in shingles(document["text"])])
+        if index.query(sketch):
+            removed.add(document["id"])
+        else:
+            index.insert(document["id"], sketch)
+    return removed
+
+
+def rensa(path: Path, limit: int) -> set[str]:
+    from rensa import RMinHash, RMinHashLSH
+
+    index, sketches, removed = RMinHashLSH(0.8, 128, 16), [], set()
+    for document in read(path, limit):
+        sketch = RMinHash(128, 7)
+        sketch.update(list(shingles(document["text"])))
+        if any(sketches[i].jaccard(sketch) >= 0.8 for i in index.query(sketch)):
+            removed.add(document["id"])
+        else:
+            index.insert(len(sketches), sketch)
+            sketches.append(sketch)
+    return removed
+
+
+HOW = {"tunesmith": ours, "near alone": alone, "datasketch": datasketch, "rensa": rensa}
+
+
+def measure(how: str, path: Path, limit: int) -> None:
+    """Runs one way in this process and prints its figures."""
+    begun, before = time.monotonic(), time.process_time()
+    removed = HOW[how](path, limit)
+    seconds, cpu = time.monotonic() - begun, time.process_time() - before
+    pairs = [(d["copy_of"], d["id"]) for d in read(path, limit) if "copy_of" in d]
+    found = sum((a in removed) != (b in removed) for a, b in pairs)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    speed = f"{seconds:6.1f} s ({cpu:.1f} s CPU), {limit / seconds:.0f} documents/s, {memory:.0f} MB peak"
+    right = f"recall {found / len(pairs):.3f}, precision {found / max(1, len(removed)):.3f}"
+    print(f"  {how:11} {limit:6} documents {speed}   {right}")
+
+
+def main(documents: int = DOCUMENTS, beside: int = BESIDE) -> None:
+    print("\nPlanted near-duplicates (tunesmith: all gates, deduplication, split; the others: deduplication alone)")
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "documents.jsonl"
+        generate(path, documents)
+        for how, limit in (("tunesmith", documents), *((name, beside) for name in HOW if name != "tunesmith")):
+            if how in ("datasketch", "rensa") and importlib.util.find_spec(how) is None:
+                print(f"  {how:11} is not installed")
+                continue
+            subprocess.run([sys.executable, __file__, how, str(path), str(limit)], check=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main()
