@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tunesmith.datasets import splits
+from tunesmith.datasets.formats import Refused
 from tunesmith.datasets.gates import LONG_ROW, judge
 from tunesmith.datasets.report import MAX_REJECTED, DatasetReport, Rejected
 from tunesmith.datasets.splits import Entry, Split, SplitSpec
@@ -59,17 +60,17 @@ class _Staged:
         self.systems += row.messages[0]["role"] == "system"
         self.cut += "cut_characters" in row.provenance
 
-    def reject(self, where: str, error: BadInput) -> None:
+    def reject(self, where: str, error: BadInput, line: int | None = None) -> None:
         self.codes[error.error_code] += 1
         if len(self.rejected) < MAX_REJECTED:
-            self.rejected.append(Rejected(where=where, code=error.error_code, reason=error.message))
+            self.rejected.append(Rejected(where=where, code=error.error_code, reason=error.message, line=line))
 
 
 def build(
     task: Task | None,
     *,
     documents: Iterable[Document] = (),
-    rows: Iterable[Row] = (),
+    rows: Iterable[Row | Refused] = (),
     validation_rows: Iterable[Row] | None = None,
     split: SplitSpec | None = None,
     out: Path,
@@ -78,8 +79,9 @@ def build(
 
     With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload),
     it is a few rows, and validation is `validation_rows` alone. Exact duplicates go; a document that the task refuses
-    is listed. `task` None: inferred from the training split. The report's `spec` is the task as fitted to that split:
-    serve with it. Raises BadInput when nothing is left to train on.
+    is listed, and so is a line that the reader of the rows refused. `task` None: inferred from the training split.
+    The report's `spec` is the task as fitted to that split: serve with it. Raises BadInput when nothing is left to
+    train on.
     """
     split = split or SplitSpec()
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,10 @@ def build(
             from_documents = _stage_documents(staged, documents, task, split)
             for row in rows:
                 staged.rows_in += 1
-                staged.add(row, held_out=False)
+                if isinstance(row, Refused):
+                    staged.reject(f"line {row.line}", row.error, row.line)
+                else:
+                    staged.add(row, held_out=False)
             leaks = _assign(staged.entries, split, bare=not from_documents)
             if not any(e.split == "train" for e in staged.entries):
                 raise _nothing(staged)

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
-
 from tunesmith.datasets import sources
 from tunesmith.datasets.build import build
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
-from tunesmith.recipes import runs
+from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
-from tunesmith.store.tables import DatasetVersion
 from tunesmith.tasks.base import TASKS, Task
 from tunesmith.tasks.conversation import Row
 from tunesmith.tasks.document import Document
@@ -64,18 +61,16 @@ def _documents(context: Context) -> Iterator[Document]:
 
 
 def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
-    """Put the version where versions live (same content, same place) and list it under the recipe's name."""
-    summary = report.model_dump(mode="json")
-    place = context.workspace.artifacts.dataset(report.version)
-    if not place.exists():
-        (context.folder / "dataset").rename(place)
-    listed = select(DatasetVersion).where(DatasetVersion.name == name, DatasetVersion.version == report.version)
-    with context.workspace.database.write() as session:
-        if session.scalars(listed).first() is None:
-            session.add(DatasetVersion(name=name, version=report.version, report=summary, run_id=context.run.id))
+    """Put the version where versions live, list it under the recipe's name, and say what it is."""
+    datasets.keep(context.workspace, context.folder / "dataset", report, name, context.run.id)
+    return _outcome(context, report)
+
+
+def _outcome(context: Context, report: DatasetReport) -> dict[str, Any]:
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     context.say(f"Dataset {report.version}: {splits}.", data={"splits": report.splits})
     for gate in report.gates:
         if not gate.passed:
             context.say(f"Dataset: {gate.name} is {gate.value:g}; {gate.threshold:g} is the limit.", level="warn")
-    return {"version": report.version, "task": {"name": report.task, "spec": report.spec}, "report": summary}
+    task = {"name": report.task, "spec": report.spec}
+    return {"version": report.version, "task": task, "report": report.model_dump(mode="json")}

@@ -1,0 +1,77 @@
+"""`tunesmith datasets`: import, look at, compare and export dataset versions. Needs no running service."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tunesmith.cli.inspect import JsonFlag, open_workspace, print_rows
+
+datasets = typer.Typer(help="Datasets and their versions.", no_args_is_help=True)
+
+Version = Annotated[str | None, typer.Option(help="Start of a version's id. Default: the newest.")]
+
+
+@datasets.command("import")
+def import_dataset(
+    name: str,
+    file: Annotated[str, typer.Argument(help="JSONL, JSON, CSV or Parquet.")],
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="prompt=COLUMN, completion=COLUMN, …; or one JSON object.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version from a file. Its format is detected; every row that cannot be read is listed with the reason."""
+    from tunesmith.datasets.formats.columns import parse_mapping
+    from tunesmith.errors import NotFound
+    from tunesmith.recipes import datasets as service
+
+    path = Path(file)
+    if not path.is_file():
+        raise NotFound(f"There is no file {file!r}.", hint="Name a file that can be read.")
+    report = service.import_file(open_workspace(), name, path, mapping=parse_mapping(mapping or []))
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_report(report)
+
+
+@datasets.command("list")
+def list_datasets(as_json: JsonFlag = False) -> None:
+    """Versions of all datasets, newest first."""
+    from tunesmith.recipes import datasets as service
+
+    rows = [service.view(row) for row in service.list_datasets(open_workspace())]
+    for row in rows:
+        row["rows"], row["task"] = row["report"]["rows_kept"], row["report"]["task"]
+    print_rows(rows, ("name", "version", "rows", "task", "run_id"), as_json)
+
+
+@datasets.command("show")
+def show_dataset(name: str, version: Version = None, as_json: JsonFlag = False) -> None:
+    """The report of a version."""
+    from tunesmith.recipes import datasets as service
+
+    row = service.view(service.get_version(open_workspace(), name, version))
+    if as_json:
+        print(json.dumps(row, indent=2))
+    else:
+        _print_report({"name": name, **row["report"]})
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())
+    console.print(f"{report['name']} {report['version']} ({report['task']}): {splits}")
+    refused, twice = sum(report["rejected_by_code"].values()), report["duplicates_removed"]
+    console.print(f"{report['rows_in']} rows in, {refused} refused, {twice} duplicates, {report['rows_kept']} kept")
+    for item in report["rejected"][:20]:
+        console.print(f"  {item['reason']}")
+    if refused > 20:
+        console.print(f"  … and {refused - 20} more: --json lists them.")
+    for gate in report["gates"]:
+        mark = "ok" if gate["passed"] else "NOT MET" if gate["required"] else "warning"
+        bound = gate["bound"].replace("_", " ")
+        console.print(f"  {gate['name']}: {gate['value']:g} ({bound} {gate['threshold']:g}) {mark}")

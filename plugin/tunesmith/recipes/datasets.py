@@ -1,0 +1,108 @@
+"""Datasets: import, list, keep. The operations that the API, the agents' tools and the command line share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import select
+
+from tunesmith.datasets import sources
+from tunesmith.datasets.build import build
+from tunesmith.datasets.report import DatasetReport
+from tunesmith.errors import BadInput, NotFound
+from tunesmith.recipes.schema import Name
+from tunesmith.store.tables import DatasetVersion
+from tunesmith.store.workspace import Workspace
+
+
+def import_file(
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    *,
+    filename: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Make a version of the dataset `name` from a file; returns `name` and the report.
+
+    Good rows are kept and bad ones listed. The same file under the same file name gives the same version. Raises
+    BadInput when nothing can be read, for rows of two formats, or for a wrong mapping; then nothing is stored.
+    """
+    check_name(name)
+    workspace.artifacts.require_space()
+    rows = sources.imported(path, Path(filename or path.name).name[:255], mapping)
+    with workspace.artifacts.scratch() as scratch:
+        report = build(None, rows=rows, out=scratch / "dataset")
+        keep(workspace, scratch / "dataset", report, name)
+    return {"name": name, **report.as_dict()}
+
+
+def check_name(name: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        hint = "Small letters, digits, dot, dash and underscore; at most 63."
+        raise BadInput(f"A dataset cannot be called {name!r}.", code="bad_name", hint=hint, param="name") from error
+
+
+def keep(
+    workspace: Workspace, folder: Path, report: DatasetReport, name: str, run_id: str | None = None
+) -> DatasetVersion:
+    """Put a built version where versions live (same content, same place) and list it under `name`."""
+    place = workspace.artifacts.dataset(report.version)
+    try:
+        folder.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+    listed = select(DatasetVersion).where(DatasetVersion.name == name, DatasetVersion.version == report.version)
+    with workspace.database.write() as session:
+        row = session.scalars(listed).first()
+        if row is None:
+            summary = report.model_dump(mode="json")
+            row = DatasetVersion(name=name, version=report.version, report=summary, run_id=run_id)
+            session.add(row)
+    return row
+
+
+def list_datasets(workspace: Workspace, limit: int = 200) -> list[DatasetVersion]:
+    """Versions of all datasets, newest first."""
+    with workspace.database.read() as session:
+        return list(session.scalars(select(DatasetVersion).order_by(DatasetVersion.id.desc()).limit(limit)))
+
+
+def list_versions(workspace: Workspace, name: str) -> list[DatasetVersion]:
+    """The versions of one dataset, newest first. Raises NotFound."""
+    query = select(DatasetVersion).where(DatasetVersion.name == name).order_by(DatasetVersion.id.desc())
+    with workspace.database.read() as session:
+        rows = list(session.scalars(query))
+        known = list(session.scalars(select(DatasetVersion.name).distinct().limit(20)))
+    if not rows:
+        hint = f"Datasets: {', '.join(known)}." if known else "Import one: tunesmith datasets import NAME FILE."
+        raise NotFound(f"There is no dataset {name!r}.", hint=hint)
+    return rows
+
+
+def get_version(workspace: Workspace, name: str, version: str | None = None) -> DatasetVersion:
+    """The newest version, or the one whose id starts with `version`. Raises NotFound, BadInput."""
+    rows = list_versions(workspace, name)
+    if version is None:
+        return rows[0]
+    found = [row for row in rows if row.version.startswith(version)]
+    if len(found) == 1 and version:
+        return found[0]
+    hint = f"Versions: {', '.join(row.version for row in rows[:10])}."
+    if not found:
+        raise NotFound(f"Dataset {name!r} has no version {version!r}.", hint=hint, param="version")
+    raise BadInput(f"Several versions start with {version!r}.", hint=hint, param="version")
+
+
+def view(row: DatasetVersion) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "version": row.version,
+        "run_id": row.run_id,
+        "created_at": int(row.created_at),
+        "report": row.report,
+    }
