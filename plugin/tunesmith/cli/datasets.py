@@ -61,6 +61,73 @@ def show_dataset(name: str, version: Version = None, as_json: JsonFlag = False) 
         _print_report({"name": name, **row["report"]})
 
 
+@datasets.command("export")
+def export_dataset(
+    name: str,
+    output: Annotated[Path, typer.Option(help="A file; for llamafactory and axolotl a new folder.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="sharegpt, messages, alpaca, prompt_completion, preference, csv, parquet, llamafactory or axolotl.",
+        ),
+    ] = "sharegpt",
+    version: Version = None,
+    split: Annotated[str | None, typer.Option(help="train, validation or test. Default: all, in this order.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a version as other programs read it."""
+    from tunesmith.recipes import datasets as service
+
+    report = service.export_dataset(open_workspace(), name, form, output, version=version, split=split)
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    print(f"{report['rows']} rows of {name} {report['version']} in {report['path']}")
+    for reason, count in report["skipped"].items():
+        print(f"  left out {count}: {form} cannot hold a row that {reason}")
+
+
+@datasets.command("diff")
+def diff_datasets(
+    name: Annotated[str, typer.Argument(help="A dataset, or NAME@VERSION.")],
+    old: Annotated[str | None, typer.Argument(help="A version. Default: the one before NEW.")] = None,
+    new: Annotated[str | None, typer.Argument(help="A version, or NAME@VERSION. Default: the newest.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rows added, removed, moved to another split and answered otherwise. NAME A B, NAME, or NAME@A NAME@B."""
+    from tunesmith.recipes import datasets as service
+
+    name, _, at = name.partition("@")
+    if at:
+        old, new = at, old if new is None else new
+    other, _, new_version = new.partition("@") if new and "@" in new else ("", "", new)
+    changes = service.diff_datasets(open_workspace(), name, old, new_version, other=other or None)
+    if as_json:
+        print(json.dumps(changes, indent=2))
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{changes['old']} → {changes['new']}: {changes['unchanged']} rows unchanged")
+    for kind in ("added", "removed", "changed", "moved"):
+        counts = ", ".join(f"{count} {split}" for split, count in changes[kind].items())
+        console.print(f"{kind}: {counts or 'none'}")
+        for example in changes["examples"][kind]:
+            answers = [repr(example[key]) for key in ("old_answer", "new_answer") if key in example]
+            console.print(f"  {example['prompt']!r}: {' → '.join(dict.fromkeys(answers))}")
+
+
+@datasets.command("card")
+def show_card(
+    name: str,
+    version: Version = None,
+    licence: Annotated[str | None, typer.Option(help="What the card says of the licence.")] = None,
+) -> None:
+    """The data card in Markdown."""
+    from tunesmith.recipes import datasets as service
+
+    print(service.dataset_card(open_workspace(), name, version, licence), end="")
+
+
 def _print_report(report: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
     splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())

@@ -1,6 +1,6 @@
 """Datasets: import, list, keep. The operations that the API, the agents' tools and the command line share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,18 @@ from sqlalchemy import select
 
 from tunesmith.datasets import sources
 from tunesmith.datasets.build import build
+from tunesmith.datasets.card import card
+from tunesmith.datasets.diff import diff
+from tunesmith.datasets.export import FOLDERS, export
+from tunesmith.datasets.formats import Refused
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.errors import BadInput, NotFound
+from tunesmith.recipes import files
 from tunesmith.recipes.schema import Name
+from tunesmith.store.artifacts import read_json
 from tunesmith.store.tables import DatasetVersion
 from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.conversation import Row
 
 
 def import_file(
@@ -29,9 +36,24 @@ def import_file(
     Good rows are kept and bad ones listed. The same file under the same file name gives the same version. Raises
     BadInput when nothing can be read, for rows of two formats, or for a wrong mapping; then nothing is stored.
     """
+    return _import(workspace, name, sources.imported(path, Path(filename or path.name).name[:255], mapping))
+
+
+def import_upload(
+    workspace: Workspace, name: str, filename: str, chunks: Iterable[bytes], mapping: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """As `import_file`, from the bytes of an upload. Raises TooLarge too."""
     check_name(name)
     workspace.artifacts.require_space()
-    rows = sources.imported(path, Path(filename or path.name).name[:255], mapping)
+    with workspace.artifacts.scratch() as scratch:
+        path = scratch / "upload"
+        files.write_upload(path, chunks, workspace.settings.max_upload_mb * 2**20)
+        return import_file(workspace, name, path, filename=filename, mapping=mapping)
+
+
+def _import(workspace: Workspace, name: str, rows: Iterable[Row | Refused]) -> dict[str, Any]:
+    check_name(name)
+    workspace.artifacts.require_space()
     with workspace.artifacts.scratch() as scratch:
         report = build(None, rows=rows, out=scratch / "dataset")
         keep(workspace, scratch / "dataset", report, name)
@@ -96,6 +118,48 @@ def get_version(workspace: Workspace, name: str, version: str | None = None) -> 
     if not found:
         raise NotFound(f"Dataset {name!r} has no version {version!r}.", hint=hint, param="version")
     raise BadInput(f"Several versions start with {version!r}.", hint=hint, param="version")
+
+
+def export_dataset(
+    workspace: Workspace, name: str, form: str, output: Path, *, version: str | None = None, split: str | None = None
+) -> dict[str, Any]:
+    """Write a version to `output`; returns where, how many rows, and how many the format cannot hold and why."""
+    row = get_version(workspace, name, version)
+    folder = workspace.artifacts.dataset(row.version)
+    return {"name": name, "version": row.version, **export(folder, form, output, name=name, split=split).as_dict()}
+
+
+def export_name(name: str, form: str) -> str:
+    """What an exported file is called when nobody says."""
+    suffix = {"csv": ".csv", "parquet": ".parquet"}.get(form, "" if form in FOLDERS else ".jsonl")
+    return f"{name}-{form}{suffix}"
+
+
+def diff_datasets(
+    workspace: Workspace, name: str, old: str | None = None, new: str | None = None, *, other: str | None = None
+) -> dict[str, Any]:
+    """What changed from version `old` of `name` to version `new` of `other` (the same dataset when not given).
+
+    Without `new`, the newest version; without `old`, the one before it.
+    """
+    after = get_version(workspace, other or name, new)
+    if old is None:
+        older = [row for row in list_versions(workspace, name) if row.id < after.id]
+        if not older:
+            raise BadInput(f"Dataset {name!r} has no version before {after.version}.", hint="Name two versions.")
+        before = older[0]
+    else:
+        before = get_version(workspace, name, old)
+    folders = [workspace.artifacts.dataset(row.version) for row in (before, after)]
+    labels = (f"{before.name}@{before.version}", f"{after.name}@{after.version}")
+    return diff(*folders, labels=labels).as_dict()
+
+
+def dataset_card(workspace: Workspace, name: str, version: str | None = None, licence: str | None = None) -> str:
+    """The data card of a version in Markdown, made anew from its report."""
+    row = get_version(workspace, name, version)
+    folder = workspace.artifacts.dataset(row.version)
+    return card(name, folder, read_json(folder / "report.json"), licence)
 
 
 def view(row: DatasetVersion) -> dict[str, Any]:

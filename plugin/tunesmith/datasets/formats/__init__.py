@@ -24,6 +24,7 @@ __all__ = [
     "FileReport",
     "Reading",
     "Refused",
+    "Wrong",
     "numbered_lines",
     "open_file",
     "parse_upload",
