@@ -1,6 +1,7 @@
 """Import: whatever the file, good rows are kept, bad ones are named by line and reason, and nothing is half-stored."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     opened = Workspace.open(Settings(home=tmp_path / "home", min_free_disk_mb=0))
     yield opened
     opened.close()
+
+
+def different(n: int) -> str:
+    """Text that is like no other."""
+    return hashlib.sha256(str(n).encode()).hexdigest()
 
 
 def put(workspace: Workspace, content: str | bytes, filename: str = "rows.jsonl", **more: Any) -> dict[str, Any]:
@@ -235,7 +241,7 @@ def test_a_reason_quotes_little_of_a_long_value_and_can_always_be_shown(workspac
 
 
 def test_a_json_array_over_many_lines(workspace: Workspace) -> None:
-    data = [{"prompt": f"q {n}", "completion": "a"} for n in range(30)]
+    data = [{"prompt": different(n), "completion": "a"} for n in range(30)]
     report = put(workspace, json.dumps(data, indent=2), "rows.json")
     assert report["rows_kept"] == 30
     assert sorted(row.provenance["line"] for row in kept(workspace, report)) == list(range(2, 122, 4))
@@ -243,7 +249,7 @@ def test_a_json_array_over_many_lines(workspace: Workspace) -> None:
 
 def test_a_json_array_is_read_in_pieces(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "_BLOCK", 7)
-    data = [{"prompt": "ü" * n, "completion": '[{]}\\"'} for n in range(1, 40)]
+    data = [{"prompt": f"ü {different(n)}", "completion": '[{]}\\"'} for n in range(1, 40)]
     report = put(workspace, json.dumps([*data, 12345], ensure_ascii=False))
     assert (report["rows_kept"], why(report)) == (39, [(1, "not_an_object")])
 

@@ -109,7 +109,7 @@ def import_dataset(
 def export_dataset(
     workspace: WorkspaceDep,
     name: str,
-    form: Annotated[export.Form, Query(alias="format")] = "sharegpt",
+    form: Annotated[export.Form, Query(alias="format", examples=["llamafactory"])] = "sharegpt",
     version: VersionParam = None,
     split: Annotated[
         Literal["train", "validation", "test"] | None, Query(description="Default: all.", examples=["train"])

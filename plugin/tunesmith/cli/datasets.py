@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from tunesmith.cli.inspect import JsonFlag, open_workspace, print_rows
+from tunesmith.errors import NotFound
 
 datasets = typer.Typer(help="Datasets and their versions.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ Version = Annotated[str | None, typer.Option(help="Start of a version's id. Defa
 @datasets.command("import")
 def import_dataset(
     name: str,
-    file: Annotated[str, typer.Argument(help="JSONL, JSON, CSV or Parquet.")],
+    file: Annotated[str, typer.Argument(help="JSONL, JSON, CSV or Parquet; or hf:owner/name.")],
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="prompt=COLUMN, completion=COLUMN, …; or one JSON object.")
     ] = None,
@@ -25,13 +26,16 @@ def import_dataset(
 ) -> None:
     """Make a version from a file. Its format is detected; every row that cannot be read is listed with the reason."""
     from tunesmith.datasets.formats.columns import parse_mapping
-    from tunesmith.errors import NotFound
+    from tunesmith.datasets.formats.hub import PREFIX
     from tunesmith.recipes import datasets as service
 
-    path = Path(file)
-    if not path.is_file():
-        raise NotFound(f"There is no file {file!r}.", hint="Name a file that can be read.")
-    report = service.import_file(open_workspace(), name, path, mapping=parse_mapping(mapping or []))
+    columns, path = parse_mapping(mapping or []), Path(file)
+    if file.startswith(PREFIX):
+        report = service.import_hub(open_workspace(), name, file, columns)
+    elif path.is_file():
+        report = service.import_file(open_workspace(), name, path, mapping=columns)
+    else:
+        raise NotFound(f"There is no file {file!r}.", hint=f"A dataset of the hub is written {PREFIX}owner/name.")
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -86,6 +90,8 @@ def export_dataset(
     print(f"{report['rows']} rows of {name} {report['version']} in {report['path']}")
     for reason, count in report["skipped"].items():
         print(f"  left out {count}: {form} cannot hold a row that {reason}")
+    for what, count in report["lost"].items():
+        print(f"  {form} cannot hold the {what} of {count} rows")
 
 
 @datasets.command("diff")

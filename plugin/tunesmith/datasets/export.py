@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tunesmith.datasets.formats import FORMATS, Wrong
-from tunesmith.datasets.formats.folders import axolotl_config, llamafactory_info, llamafactory_pair, llamafactory_row
+from tunesmith.datasets.formats.folders import (
+    axolotl_config,
+    axolotl_row,
+    llamafactory_info,
+    llamafactory_pair,
+    llamafactory_row,
+)
 from tunesmith.datasets.splits import Split
 from tunesmith.errors import BadInput, Conflict
 from tunesmith.tasks.conversation import Row, read_rows
@@ -20,18 +26,20 @@ Form = Literal[
 FORMS: tuple[str, ...] = get_args(Form)
 FOLDERS = ("llamafactory", "axolotl")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_WHOLE = ("sharegpt", "messages", "parquet", "preference")  # hold the weight and the rejected answer of a row
 _COLUMNS = ("system", "prompt", "completion")
 _BATCH = 256  # rows of a Parquet row group
 
 
 @dataclass
 class ExportReport:
-    """`rows` that were written, and how many the format cannot hold, by reason."""
+    """`rows` that were written, how many the format cannot hold (by reason), and what others lost in it."""
 
     path: str
     format: str
     rows: int
     skipped: dict[str, int]
+    lost: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +58,7 @@ def export(version: Path, form: str, output: Path, *, name: str, split: str | No
     if output.is_dir() and (form not in FOLDERS or any(output.iterdir())):
         hint = "Name a new folder." if form in FOLDERS else "Name a file in it."
         raise Conflict(f"{output} is a folder.", code="output_exists", hint=hint)
-    source = _Source(version, [split] if split else SPLITS)
+    source = _Source(version, [split] if split else SPLITS, whole=form in _WHOLE)
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -65,16 +73,17 @@ def export(version: Path, form: str, output: Path, *, name: str, split: str | No
         partial.replace(output)
     finally:
         _remove(partial)
-    return ExportReport(str(output), form, source.written, dict(source.skipped))
+    return ExportReport(str(output), form, source.written, dict(source.skipped), dict(source.lost))
 
 
 class _Source:
     """Rows of a version, with a count of what was written and of what a format cannot hold."""
 
-    def __init__(self, version: Path, splits: Sequence[str]):
-        self._version, self.splits = version, splits
+    def __init__(self, version: Path, splits: Sequence[str], *, whole: bool):
+        self._version, self.splits, self._whole = version, splits, whole
         self.written = 0
         self.skipped: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self.hint = "Export another split, or another format."
 
     def rows(self, split: str) -> Iterator[Row]:
@@ -93,7 +102,13 @@ class _Source:
                     self.hint = wrong.hint
                     continue
                 self.written += 1
+                if not self._whole:
+                    self.lost.update(what for what, has in _extras(row).items() if has)
                 yield data
+
+
+def _extras(row: Row) -> dict[str, bool]:
+    return {"rejected answers": row.rejected is not None, "weights": row.weight != 1.0}
 
 
 def _file(source: _Source, form: str, path: Path, *, as_array: bool) -> None:
@@ -140,7 +155,7 @@ def _folder(source: _Source, form: str, folder: Path, name: str) -> None:
     """One file per split that has rows, and what the trainer wants to know about them."""
     _remove(folder)
     folder.mkdir()
-    write = llamafactory_row if form == "llamafactory" else FORMATS["messages"].write
+    write = llamafactory_row if form == "llamafactory" else axolotl_row
     counts = {split: _json(source.written_as(write, [split]), folder / f"{split}.jsonl") for split in source.splits}
     for split in [split for split, count in counts.items() if not count]:
         (folder / f"{split}.jsonl").unlink()
@@ -149,6 +164,7 @@ def _folder(source: _Source, form: str, folder: Path, name: str) -> None:
         (folder / "axolotl.yaml").write_text(axolotl_config(list(counts)), encoding="utf-8")
         return
     pairs = [split for split in counts if _pairs(source, split, folder)]
+    del source.lost["rejected answers"]  # they are in the files of pairs
     info = llamafactory_info(name, list(counts), pairs)
     (folder / "dataset_info.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
 

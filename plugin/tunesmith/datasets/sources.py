@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets.formats import FileReport, Reading, Refused, numbered_lines, open_file, parse_upload
+from tunesmith.datasets.formats.hub import hub_records
 from tunesmith.errors import BadInput, TunesmithError, Unavailable
 from tunesmith.settings import Settings
 from tunesmith.tasks.conversation import Row
@@ -65,10 +66,15 @@ def imported(path: Path, filename: str, mapping: Mapping[str, str] | None = None
 
     Raises BadInput when nothing can be read, when rows are of two formats, or when columns mean nothing.
     """
-    yield from with_origin(open_file(path, filename, mapping), filename)
+    yield from _with_origin(open_file(path, filename, mapping), filename)
 
 
-def with_origin(reading: Reading, name: str) -> Iterator[Row | Refused]:
+def from_hub(identifier: str, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Refused]:
+    """As `imported`, from `hf:owner/name` or `hf:owner/name:split`."""
+    yield from _with_origin(Reading(hub_records(identifier), mapping=mapping, table=True, unit="Row"), identifier)
+
+
+def _with_origin(reading: Reading, name: str) -> Iterator[Row | Refused]:
     for item in reading:
         if isinstance(item, Refused):
             yield item

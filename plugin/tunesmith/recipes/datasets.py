@@ -39,6 +39,13 @@ def import_file(
     return _import(workspace, name, sources.imported(path, Path(filename or path.name).name[:255], mapping))
 
 
+def import_hub(
+    workspace: Workspace, name: str, identifier: str, mapping: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """As `import_file`, from the Hugging Face hub: `hf:owner/name` or `hf:owner/name:split`."""
+    return _import(workspace, name, sources.from_hub(identifier, mapping))
+
+
 def import_upload(
     workspace: Workspace, name: str, filename: str, chunks: Iterable[bytes], mapping: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class Reading:
             if found is None:
                 keys = ", ".join(list(map(str, data))[:5]) or "no keys"
                 examples = " or ".join(f.example for f in self._formats)
-                raise Wrong(f"is an object with {keys}", f"Each row is {examples}.", "unknown_format")
+                other = f", no {self.format.name} row" if self.format else ""
+                raise Wrong(f"is an object with {keys}{other}", f"Each row is {examples}.", "unknown_format")
             self._keep_to(found, record.line)
             return record.line, found.read(data)
         except Wrong as wrong:

@@ -61,6 +61,10 @@ def llamafactory_info(name: str, splits: Sequence[str], pairs: Sequence[str]) ->
     return info
 
 
+def axolotl_row(row: Row) -> dict[str, Any]:
+    return {"messages": [dict(m) for m in row.messages]}
+
+
 def axolotl_config(splits: Sequence[str]) -> str:
     """The part of an axolotl configuration that names the data; paths are relative to the folder."""
 

@@ -140,7 +140,8 @@ def json_array(path: Path) -> Iterator[Record | Refused]:
     """The objects of one JSON array. After an element that is no JSON nothing can be told apart: reading ends there."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         window = _Window(stream)
-        window.skip(re.compile(r"\s*\["))
+        window.skip(_GAP)
+        window.step()  # over the bracket
         while True:
             window.skip(_GAP)
             if not window.rest():
@@ -185,6 +186,9 @@ class _Window:
                 self._move(found.end())
             if self.rest() or not self._more():
                 return
+
+    def step(self) -> None:
+        self._move(self._at + 1)
 
     def element(self) -> Any:
         """The JSON value at the start. Raises Wrong for one that is refused, _Broken when its end cannot be told."""

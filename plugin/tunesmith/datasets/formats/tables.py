@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,7 +104,7 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
         for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
             for data in batch.to_pylist():
                 number += 1
-                yield Record(number, {name: _plain(value) for name, value in data.items()})
+                yield Record(number, {name: plain(value) for name, value in data.items()})
     except (pyarrow.ArrowException, OSError) as error:
         if number == 0:
             raise BadInput(
@@ -118,8 +117,6 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
         yield Refused(number + 1, wrong.at(number + 1, "Row"))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Lists, structs and text as they are; whatever else a column holds, as text."""
-    if value is None or isinstance(value, str | list | dict | bytes):
-        return value
-    return str(value) if not isinstance(value, float | Decimal) else f"{value:g}"
+    return value if value is None or isinstance(value, str | list | dict | bytes) else str(value)

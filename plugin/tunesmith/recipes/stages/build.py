@@ -1,22 +1,26 @@
-"""build: sources → documents or rows → a checked dataset version."""
+"""build: sources → documents or rows → a checked dataset version; or a version that is there already."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from tunesmith.datasets import sources
-from tunesmith.datasets.build import build
+from tunesmith.datasets.build import LEARN_FROM, build
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
 from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
+from tunesmith.recipes.schema import DatasetSource
 from tunesmith.tasks.base import TASKS, Task
-from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.document import Document
 
 
 def run(context: Context) -> dict[str, Any]:
     recipe = context.recipe
+    if recipe.sources[0].dataset:
+        return _take(context, recipe.sources[0].dataset)
     conversations = [source for source in recipe.sources if source.file and not source.validation]
     if conversations and any(source.file is None for source in recipe.sources):
         raise BadInput(
@@ -33,6 +37,17 @@ def run(context: Context) -> dict[str, Any]:
         out=context.folder / "dataset",
     )
     return _keep(context, report, recipe.name)
+
+
+def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
+    """A version that is there already, with its own splits; only the task may be another one."""
+    row = datasets.get_version(context.workspace, source.name, source.version)
+    report = DatasetReport.model_validate(row.report)
+    if task := _task(context, bare=True):
+        train = read_rows(context.workspace.artifacts.dataset(row.version) / "train.jsonl")
+        fitted = task.fit(list(islice(train, LEARN_FROM)))
+        report = report.model_copy(update={"task": fitted.name, "spec": fitted.spec})
+    return _outcome(context, report)
 
 
 def _task(context: Context, *, bare: bool) -> Task | None:
