@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from tunesmith.datasets.formats import FORMATS, lines
 from tunesmith.datasets.formats.columns import parse_mapping
 from tunesmith.errors import BadInput, NotFound
 from tunesmith.recipes import datasets
-from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import Row, read_rows
 
@@ -22,13 +20,6 @@ ASKED = [{"role": "user", "content": "q"}]
 ANSWERED = [*ASKED, {"role": "assistant", "content": "a"}]
 WORSE = [{"role": "assistant", "content": "b"}]
 BE = {"role": "system", "content": "be"}
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    opened = Workspace.open(Settings(home=tmp_path / "home", min_free_disk_mb=0))
-    yield opened
-    opened.close()
 
 
 def different(n: int) -> str:
@@ -99,6 +90,12 @@ def test_every_format_is_detected(workspace: Workspace, data: Any, name: str, me
         {"prompt": ASKED, "chosen": ANSWERED[1:], "rejected": WORSE},
         {"prompt": "q", "chosen": ANSWERED, "rejected": [*ASKED, *WORSE]},
         {"chosen": ANSWERED, "rejected": [*ASKED, *WORSE]},
+        {"instruction": "q", "input": "", "chosen": "a", "rejected": "b"},
+        {
+            "conversations": [{"from": "human", "value": "q"}],
+            "chosen": {"from": "gpt", "value": "a"},
+            "rejected": {"from": "gpt", "value": "b"},
+        },
     ],
 )  # fmt: skip
 def test_preference_pairs_teach_the_chosen_answer_and_keep_the_other(workspace: Workspace, data: Any) -> None:
@@ -283,6 +280,11 @@ def test_csv_by_usual_names_or_by_a_mapping(workspace: Workspace, header: str, m
     text = header + "\n" + ("q", "a")[0] + header[next(i for i, c in enumerate(header) if c in ",;\t")] + "a\n"
     report = put(workspace, text, "rows.csv", mapping=parse_mapping(mapping))
     assert kept(workspace, report)[0].messages == ANSWERED
+
+
+def test_csv_with_a_context_keeps_all_of_the_question(workspace: Workspace) -> None:
+    report = put(workspace, "instruction,context,response\ndo,it,a\nq,,a\n", "rows.csv")
+    assert [row.messages[0]["content"] for row in kept(workspace, report)] == ["do\nit", "q"]
 
 
 def test_csv_rows_are_named_by_the_line_where_they_begin(workspace: Workspace, monkeypatch: Any) -> None:

@@ -160,6 +160,8 @@ def _folder(source: _Source, form: str, folder: Path, name: str) -> None:
     for split in [split for split, count in counts.items() if not count]:
         (folder / f"{split}.jsonl").unlink()
         del counts[split]
+    if not counts:
+        return
     if form == "axolotl":
         (folder / "axolotl.yaml").write_text(axolotl_config(list(counts)), encoding="utf-8")
         return

@@ -11,8 +11,11 @@ KEYS = (
     "prompt", "completion", "system", "instruction", "input", "output", "history", "chosen", "rejected",
     "messages", "conversations", "weight",
 )  # fmt: skip
-_OPTIONAL = ("system", "weight", "input", "history")
-_PROMPT = ("prompt", "question", "query", "input", "text", "instruction")
+_NEEDED = (  # what a row is told by, in the order in which formats are looked for
+    {"chosen", "rejected"}, {"conversations"}, {"messages"}, {"instruction", "output"}, {"prompt", "completion"},
+)  # fmt: skip
+_PROMPT = ("prompt", "question", "query", "input", "text")
+_CONTEXT = ("input", "context")
 _COMPLETION = ("completion", "answer", "response", "output", "label", "target")
 _HINT = "Say which is which: --map prompt=COLUMN --map completion=COLUMN."
 
@@ -40,22 +43,23 @@ def usual_names(columns: Collection[str]) -> dict[str, str]:
     """A mapping for a table with, say, the columns Question and Answer; empty when the names tell nothing."""
     known = {name.casefold(): name for name in columns}
     own = {key: known[key] for key in KEYS if key in known}
-    if {"instruction", "output"} <= set(own) or {"chosen", "rejected"} <= set(own):
+    if any(keys <= set(own) for keys in _NEEDED):
         return own
-    if "messages" in own or "conversations" in own or {"prompt", "completion"} <= set(own):
-        return own
-    prompt = next((known[name] for name in _PROMPT if name in known), None)
     completion = next((known[name] for name in _COMPLETION if name in known), None)
-    if prompt is None or completion is None:
-        return {}
     extra = {key: column for key, column in own.items() if key in ("system", "weight")}
-    return {"prompt": prompt, "completion": completion, **extra}
+    if completion and "instruction" in known:
+        context = next((known[name] for name in _CONTEXT if name in known), None)
+        asked = {"instruction": known["instruction"], **({"input": context} if context else {})}
+        return {**asked, "output": completion, **extra}
+    prompt = next((known[name] for name in _PROMPT if name in known), None)
+    return {"prompt": prompt, "completion": completion, **extra} if prompt and completion else {}
 
 
 def renamed(data: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """The mapped columns that hold anything, under a format's names. Raises Wrong when one that matters is empty."""
     row = {key: data[column] for key, column in mapping.items() if data.get(column) not in (None, "")}
-    missing = next((column for key, column in mapping.items() if key not in row and key not in _OPTIONAL), None)
+    needed = next((keys for keys in _NEEDED if keys <= set(mapping)), set(mapping))
+    missing = next((column for key, column in mapping.items() if key in needed and key not in row), None)
     if missing is not None:
         raise Wrong(f"has nothing in the column {missing!r}", "Fill it in, or map another column.", "empty_cell")
     if isinstance(row.get("weight"), str):

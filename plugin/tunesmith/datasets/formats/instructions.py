@@ -10,11 +10,15 @@ from tunesmith.tasks.conversation import Message, Row
 
 
 def _read_alpaca(data: Mapping[str, Any]) -> Row:
-    """`instruction` and `input` are joined by a line break, as other trainers do."""
-    asked = [text_of(data["instruction"], "'instruction'"), optional_text(data, "input")]
     messages = _history(data.get("history") or [])
-    messages += _exchange("\n".join(text for text in asked if text), text_of(data["output"], "'output'"))
+    messages += _exchange(instruction_of(data), text_of(data["output"], "'output'"))
     return finished(with_system(optional_text(data, "system"), messages), data)
+
+
+def instruction_of(data: Mapping[str, Any]) -> str:
+    """`instruction` and `input`, joined by a line break as other trainers do."""
+    asked = (text_of(data["instruction"], "'instruction'"), optional_text(data, "input"))
+    return "\n".join(text for text in asked if text)
 
 
 def _history(history: Any) -> list[Message]:

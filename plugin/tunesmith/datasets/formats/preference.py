@@ -5,7 +5,7 @@ from typing import Any
 
 from tunesmith.datasets.formats.base import Format, Wrong, finished, optional_text, text_of, with_system
 from tunesmith.datasets.formats.conversations import turns
-from tunesmith.datasets.formats.instructions import prompt_turns
+from tunesmith.datasets.formats.instructions import instruction_of, prompt_turns
 from tunesmith.tasks.conversation import Message, Row
 
 _OPENAI = {"input", "preferred_output", "non_preferred_output"}
@@ -18,24 +18,33 @@ _EXAMPLE = (
 def _read(data: Mapping[str, Any]) -> Row:
     if set(data) >= _OPENAI:
         asked = turns(data["input"].get("messages") if isinstance(data["input"], Mapping) else None)
-        chosen, rejected = (_answer(data[key], key) for key in ("preferred_output", "non_preferred_output"))
-    elif data.get("prompt") is not None:
-        asked = prompt_turns(data["prompt"])
-        chosen, rejected = (_answer(data[key], key, len(asked)) for key in ("chosen", "rejected"))
+        keys = ("preferred_output", "non_preferred_output")
     else:
-        asked = _shared(turns(data["chosen"]), turns(data["rejected"]))
-        chosen, rejected = (_answer(data[key], key, len(asked)) for key in ("chosen", "rejected"))
+        asked, keys = _prompt(data), ("chosen", "rejected")
+    chosen, rejected = (_answer(data[key], key, len(asked)) for key in keys)
     if chosen == rejected:
         raise Wrong("prefers an answer to itself", "The two answers must differ.", "no_preference")
     said: list[Message] = [*asked, {"role": "assistant", "content": chosen}]
     return finished(with_system(optional_text(data, "system"), said), data, rejected)
 
 
-def _answer(value: Any, key: str, prompt_length: int = 0) -> str:
+def _prompt(data: Mapping[str, Any]) -> list[Message]:
+    """What both answers answer, in any of the ways in which trainers write it."""
+    if data.get("prompt") is not None:
+        return prompt_turns(data["prompt"])
+    if "conversations" in data:
+        return turns(data["conversations"], "from", "value")
+    if "instruction" in data:
+        return prompt_turns(instruction_of(data))
+    return _shared(turns(data["chosen"]), turns(data["rejected"]))
+
+
+def _answer(value: Any, key: str, prompt_length: int) -> str:
     """The text of one answer: plain, as one turn, or as the last turn after the prompt's."""
     if isinstance(value, str):
         return text_of(value, repr(key))
-    said = turns([value] if isinstance(value, Mapping) else value)
+    spelling = ("from", "value") if isinstance(value, Mapping) and "from" in value else ("role", "content")
+    said = turns([value] if isinstance(value, Mapping) else value, *spelling)
     if len(said) not in (1, prompt_length + 1) or said[-1]["role"] != "assistant":
         raise Wrong(f"{key!r} is not one turn of the assistant", f"Write {_EXAMPLE}.", "bad_turn")
     return said[-1]["content"]
