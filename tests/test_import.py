@@ -354,6 +354,9 @@ def test_the_same_file_gives_the_same_version_once(workspace: Workspace) -> None
     other = put(workspace, CHAT.replace("q", "r"))
     assert datasets.get_version(workspace, "letters").version == other["version"]
     assert datasets.get_version(workspace, "letters", first["version"][:8]).version == first["version"]
+    put(workspace, CHAT)
+    assert datasets.get_version(workspace, "letters").version == first["version"], "what was imported last is newest"
+    assert len(datasets.list_versions(workspace, "letters")) == 2
 
 
 def test_unknown_names_and_versions_say_what_there_is(workspace: Workspace) -> None:

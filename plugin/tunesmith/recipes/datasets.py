@@ -78,7 +78,7 @@ def check_name(name: str) -> None:
 def keep(
     workspace: Workspace, folder: Path, report: DatasetReport, name: str, run_id: str | None = None
 ) -> DatasetVersion:
-    """Put a built version where versions live (same content, same place) and list it under `name`."""
+    """Put a built version where versions live (same content, same place) and list it under `name`, as the newest."""
     place = workspace.artifacts.dataset(report.version)
     try:
         folder.rename(place)
@@ -86,12 +86,13 @@ def keep(
         if not place.exists():
             raise
     listed = select(DatasetVersion).where(DatasetVersion.name == name, DatasetVersion.version == report.version)
+    row = DatasetVersion(name=name, version=report.version, report=report.model_dump(mode="json"), run_id=run_id)
     with workspace.database.write() as session:
-        row = session.scalars(listed).first()
-        if row is None:
-            summary = report.model_dump(mode="json")
-            row = DatasetVersion(name=name, version=report.version, report=summary, run_id=run_id)
-            session.add(row)
+        if before := session.scalars(listed).first():
+            row.run_id = run_id or before.run_id
+            session.delete(before)
+            session.flush()
+        session.add(row)
     return row
 
 

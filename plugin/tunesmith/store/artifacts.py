@@ -47,7 +47,8 @@ class Artifacts:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for work that is not finished; it is gone afterwards."""
-        root = self.cache("scratch", "x").parent
+        root = self.home / "cache" / "scratch"
+        root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as folder:
             yield Path(folder)
 
