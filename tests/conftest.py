@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tunesmith.serving.targets.base import Candidate
 from tunesmith.settings import Settings
+from tunesmith.store.workspace import Workspace
 
 TESTS = Path(__file__).parent
 
@@ -35,6 +37,13 @@ class Tiny:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", ollama_url=None, litellm_url=None, litellm_key=None)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    opened = Workspace.open(Settings(home=tmp_path / "home", min_free_disk_mb=0))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunesmith.datasets import formats
 from tunesmith.datasets.formats import FileReport, parse_upload, validate_file
+from tunesmith.datasets.formats import lines as format_lines
 from tunesmith.errors import BadInput
 
 
@@ -99,7 +99,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_LINE", 1000)
+    monkeypatch.setattr(format_lines, "MAX_LINE", 1000)
     (tmp_path / "x.jsonl").write_bytes(b"x" * 5_000)
     with pytest.raises(BadInput, match="longer than"):
         validate_file(tmp_path / "x.jsonl")

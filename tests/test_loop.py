@@ -63,6 +63,23 @@ def test_sdk_trains_and_chats_with_the_result(service: Service) -> None:
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
 
 
+def test_an_imported_dataset_is_trained_on(service: Service) -> None:
+    files = {"file": ("receipts.jsonl", extraction_rows(40) + b"\nnot a row")}
+    imported = service.http.post("/v1/datasets/receipts/import", files=files).json()
+    assert [(item["line"], item["code"]) for item in imported["rejected"]] == [(41, "cut_off")]
+    recipe = {
+        "name": "from-dataset",
+        "sources": [{"dataset": "receipts"}],
+        "base_model": "tiny",
+        "training": {"hyperparameters": SHORT},
+        "gate": {"not_worse_than": "none"},
+    }
+    service.http.post("/v1/recipes", json=recipe).raise_for_status()
+    run = service.finished(service.http.post("/v1/recipes/from-dataset/runs").json()["id"])
+    assert run["status"] == "succeeded", run["error"]
+    assert run["stages"][0]["outcome"]["version"] == imported["version"]
+
+
 def test_kill_9_of_trainer_worker_and_server_finishes_once(service: Service) -> None:
     job_id, run_id = submit(service, LONG, "killed")
     train = service.stage("train", run_id)["job_id"]

@@ -44,7 +44,7 @@ def view(file: File) -> dict[str, Any]:
     }
 
 
-def _chunks(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
+def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
     while chunk := upload.file.read(size):
         yield chunk
 
@@ -52,7 +52,7 @@ def _chunks(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
 def create_file(workspace: WorkspaceDep, file: UploadFile, purpose: Annotated[str, Form()] = "fine-tune") -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, _chunks(file)))
+    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file)))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import inspect
+from tunesmith.cli import datasets, inspect
 
 app = typer.Typer(
     help="Fine-tuning as a tool: documents in, a small model that was measured to be better out.",
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(datasets.datasets, name="datasets")
 app.add_typer(inspect.jobs, name="jobs")
 app.add_typer(inspect.models, name="models")
 app.add_typer(inspect.keys, name="keys")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets import duplicates, history, presidio, splits, summary
+from tunesmith.datasets.formats import Refused
 from tunesmith.datasets.lengths import ModelContext
 from tunesmith.datasets.measures import Measures
 from tunesmith.datasets.options import DatasetOptions
@@ -28,22 +29,24 @@ def build(
     task: Task | None,
     *,
     documents: Iterable[Document] = (),
-    rows: Iterable[Row] = (),
+    rows: Iterable[Row | Refused] = (),
     validation_rows: Iterable[Row] | None = None,
     split: SplitSpec | None = None,
     out: Path,
     options: DatasetOptions | None = None,
     earlier: Sequence[Path] = (),
     context: ModelContext | None = None,
+    remove_copies: bool = False,
 ) -> DatasetReport:
     """Writes train.jsonl, validation.jsonl, test.jsonl and report.json into `out`, in the order of the source.
 
     With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload),
-    it is a few rows, and validation is `validation_rows` alone. Duplicates go, near-duplicates stay in one split; a
-    document that the task refuses is listed. `earlier`: folders of earlier versions, newest last; what they tested on
-    stays in the test split. `context`: the base model's, to tell which rows are too long. `task` None: inferred from
-    the training split. The report's `spec` is the task as fitted to that split: serve with it. Raises BadInput when
-    nothing is left to train on.
+    it is a few rows, and validation is `validation_rows` alone. Duplicates go, near-duplicates stay in one split; of
+    documents, and of rows when `remove_copies`, those with the same answer go, too. A document that the task refuses
+    is listed, and so is a line that the reader of the rows refused. `earlier`: folders of earlier versions, newest
+    last; what they tested on stays in the test split. `context`: the base model's, to tell which rows are too long.
+    `task` None: inferred from the training split. The report's `spec` is the task as fitted to that split: serve with
+    it. Raises BadInput when nothing is left to train on.
     """
     split, options = split or SplitSpec(), options or DatasetOptions()
     out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,9 @@ def build(
     try:
         with staging.open("w+b") as file:
             finder = presidio.finder(options.presidio) if options.presidio else None
-            staged = Staged(file, Guard(options.secrets, options.personal_data, finder), Measures())
+            staged = Staged(
+                file, Guard(options.secrets, options.personal_data, finder), Measures(), copies_go=remove_copies
+            )
             _stage(staged, documents, rows, task, split)
             _stage_validation(staged, validation_rows)
             history.mark(staged.entries, earlier)
@@ -74,11 +79,11 @@ def build(
 
 
 def _stage(
-    staged: Staged, documents: Iterable[Document], rows: Iterable[Row], task: Task | None, split: SplitSpec
+    staged: Staged, documents: Iterable[Document], rows: Iterable[Row | Refused], task: Task | None, split: SplitSpec
 ) -> None:
     held_out = {tag.casefold() for tag in split.held_out}
     for document in documents:
-        staged.bare = False
+        staged.bare, staged.copies_go = False, True
         staged.rows_in += 1
         if task is None:
             raise BadInput("Documents need a task.", param="task", hint="Write task: {type: extraction}.")
@@ -89,6 +94,9 @@ def _stage(
             staged.reject(f"document {document.id}", error)
     for row in rows:
         staged.rows_in += 1
+        if isinstance(row, Refused):
+            staged.reject(f"line {row.line}", row.error, row.line)
+            continue
         try:
             staged.add(row)
         except BadInput as error:

@@ -48,7 +48,7 @@ def settle(staged: Staged, threshold: float | None) -> Counter[int]:
 def _compare(staged: Staged, threshold: float, found: Found) -> None:
     """Reads the staged rows once for their sketches, and again where two look like copies.
 
-    Bare uploads have no copies beyond those found while staging: there, only relatives are looked for.
+    Where copies stay (a training call's own upload), only relatives are looked for.
     """
     from tunesmith.datasets import near  # loads numpy: only the process that builds needs it
 
@@ -65,7 +65,7 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
     answers = [numbers.setdefault(e.answer, len(numbers)) for e in entries]
 
     def copies(i: int, j: int) -> bool:
-        return not staged.bare and answers[i] == answers[j] and digits[i] == digits[j]
+        return staged.copies_go and answers[i] == answers[j] and digits[i] == digits[j]
 
     def known(i: int, j: int) -> bool:
         sets = found.copies if copies(i, j) else found.clusters

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-MAX_REJECTED = 200  # listed one by one; all are counted
+MAX_REJECTED = 1000  # listed one by one; all are counted
 
 
 class Rejected(BaseModel):
@@ -13,6 +13,7 @@ class Rejected(BaseModel):
     where: str
     code: str
     reason: str
+    line: int | None = None  # of a file, or the row of a table, from 1
 
 
 class GateResult(BaseModel):

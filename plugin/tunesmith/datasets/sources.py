@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets.formats import FileReport, numbered_lines, parse_upload
+from tunesmith.datasets.formats import FileReport, Reading, Refused, numbered_lines, open_file, parse_upload
+from tunesmith.datasets.formats.hub import hub_records
 from tunesmith.errors import BadInput, TunesmithError, Unavailable
 from tunesmith.settings import Settings
 from tunesmith.tasks.conversation import Row
@@ -58,6 +59,30 @@ def rows(source: Mapping[str, Any], files: Callable[[str], Path]) -> Iterator[Ro
     if "file" not in source:
         raise BadInput(f"A source of rows has the key file, not {sorted(source)}.", param="sources")
     yield from parse_upload(files(str(source["file"])))
+
+
+def imported(path: Path, filename: str, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Refused]:
+    """Rows of a file in any form that is read, each with where it came from; what cannot be read is refused by line.
+
+    Raises BadInput when nothing can be read, when rows are of two formats, or when columns mean nothing.
+    """
+    yield from _with_origin(open_file(path, filename, mapping), filename)
+
+
+def from_hub(identifier: str, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Refused]:
+    """As `imported`, from `hf:owner/name` or `hf:owner/name:split`."""
+    yield from _with_origin(Reading(hub_records(identifier), mapping=mapping, table=True, unit="Row"), identifier)
+
+
+def _with_origin(reading: Reading, name: str) -> Iterator[Row | Refused]:
+    for item in reading:
+        if isinstance(item, Refused):
+            yield item
+            continue
+        line, row = item
+        assert reading.format is not None
+        row.provenance = {**row.provenance, "file": name, "line": line, "format": reading.format.name}
+        yield row
 
 
 def _from_paperless(query: Any, settings: Settings) -> Iterator[Document]:

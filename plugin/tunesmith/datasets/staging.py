@@ -21,13 +21,14 @@ from tunesmith.tasks.conversation import Row, from_sharegpt, read_rows, row_to_j
 
 @dataclass
 class Staged:
-    """Rows in the order of the source. `bare`: an upload, whose rows go only when they are the same but for case and
-    white space; documents are compared by likeness later."""
+    """Rows in the order of the source. `bare`: an upload, whose rows go at once when they are the same but for case and
+    white space. `copies_go`: near-duplicates with the same answer go later."""
 
     file: IO[bytes]
     guard: Guard
     measures: Measures
     bare: bool = True
+    copies_go: bool = False
     entries: list[Entry] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)  # exact row → its entry
     alike: set[str] = field(default_factory=set)
@@ -88,10 +89,10 @@ class Staged:
             self.alike.add(key)
         return False
 
-    def reject(self, where: str, error: BadInput) -> None:
+    def reject(self, where: str, error: BadInput, line: int | None = None) -> None:
         self.codes[error.error_code] += 1
         if len(self.rejected) < MAX_REJECTED:
-            self.rejected.append(Rejected(where=where, code=error.error_code, reason=error.message))
+            self.rejected.append(Rejected(where=where, code=error.error_code, reason=error.message, line=line))
 
     def text(self, index: int) -> str:
         """The text of one row again, from disk."""

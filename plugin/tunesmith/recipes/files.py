@@ -28,7 +28,7 @@ def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable
     path = workspace.artifacts.file(file_id)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        size, digest = _write(partial, chunks, workspace.settings.max_upload_mb * 2**20)
+        size, digest = write_upload(partial, chunks, workspace.settings.max_upload_mb * 2**20)
         report = sources.validate_documents(partial) if purpose == "documents" else formats.validate_file(partial)
         file = File(
             id=file_id,
@@ -46,7 +46,8 @@ def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable
     return file
 
 
-def _write(path: Path, chunks: Iterable[bytes], limit: int) -> tuple[int, str]:
+def write_upload(path: Path, chunks: Iterable[bytes], limit: int) -> tuple[int, str]:
+    """Size and SHA-256 of what was written. Raises TooLarge beyond `limit` bytes."""
     size, digest = 0, hashlib.sha256()
     with path.open("wb") as out:
         for chunk in chunks:

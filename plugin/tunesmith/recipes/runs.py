@@ -8,7 +8,7 @@ from sqlalchemy import select, tuple_
 
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import stages
+from tunesmith.recipes import datasets, stages
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import base_models
@@ -97,6 +97,8 @@ def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
                 "The recipe reads from Paperless, but no Paperless is configured.",
                 hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.",
             )
+        if source.dataset:
+            datasets.get_version(workspace, source.dataset.name, source.dataset.version)
         file_id = source.file or (source.documents.file if source.documents else None)
         if file_id:
             require_file(workspace, file_id)

@@ -54,12 +54,20 @@ class DocumentsSource(_Strict):
     fields: dict[str, str] = {}
 
 
+class DatasetSource(_Strict):
+    """A version of a dataset, with its splits as they are. It is the only source of its recipe."""
+
+    name: Name
+    version: str | None = Field(None, description="Start of a version's id. Default: the newest when the run builds.")
+
+
 class Source(_Strict):
     """Exactly one key per source."""
 
     paperless: PaperlessSource | None = None
     documents: DocumentsSource | None = None
     file: str | None = Field(None, description="Id of an uploaded ShareGPT or chat-messages JSONL.")
+    dataset: DatasetSource | None = Field(None, description="A dataset that was imported or built: a name suffices.")
     validation: bool = Field(False, description="Rows of this file are only for validation.")
 
     @model_validator(mode="before")
@@ -67,12 +75,14 @@ class Source(_Strict):
     def _short_forms(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("documents"), str):
             return {**data, "documents": {"file": data["documents"]}}
+        if isinstance(data, dict) and isinstance(data.get("dataset"), str):
+            return {**data, "dataset": {"name": data["dataset"]}}
         return data
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
-        if len(self.model_fields_set & {"paperless", "documents", "file"}) != 1:
-            raise ValueError("a source has exactly one of: paperless, documents, file")
+        if len(self.model_fields_set & {"paperless", "documents", "file", "dataset"}) != 1:
+            raise ValueError("a source has exactly one of: paperless, documents, file, dataset")
         return self
 
 
@@ -131,6 +141,12 @@ class Recipe(_Strict):
     @classmethod
     def _task_by_name(cls, value: Any) -> Any:
         return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _dataset_alone(self) -> "Recipe":
+        if len(self.sources) > 1 and any(source.dataset for source in self.sources):
+            raise ValueError("a dataset is used as it is, so it is the only source of a recipe")
+        return self
 
     @property
     def model_name(self) -> str:

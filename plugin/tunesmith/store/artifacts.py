@@ -6,7 +6,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,14 @@ class Artifacts:
         path = self.home.joinpath("cache", *parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for work that is not finished; it is gone afterwards."""
+        root = self.home / "cache" / "scratch"
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            yield Path(folder)
 
     def _folder(self, noun: str, artifact_id: str) -> Path:
         path = self._resolve(noun, artifact_id)

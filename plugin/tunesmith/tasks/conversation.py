@@ -27,11 +27,15 @@ class Message(TypedDict):
 
 @dataclass
 class Row:
-    """One training example. The last message is the assistant's answer; only that answer is learnt."""
+    """One training example. The last message is the assistant's answer; only that answer is learnt.
+
+    `rejected` makes it a preference pair: another answer to the same prompt, which somebody liked less.
+    """
 
     messages: list[Message]
     provenance: dict[str, Any] = field(default_factory=dict)
     weight: float = 1.0
+    rejected: str | None = None
 
     @property
     def prompt(self) -> list[Message]:
@@ -56,6 +60,8 @@ def row_to_json(row: Row) -> str:
         data["provenance"] = row.provenance
     if row.weight != 1.0:
         data["weight"] = row.weight
+    if row.rejected is not None:
+        data["rejected"] = row.rejected
     return json.dumps(data, ensure_ascii=False)
 
 
@@ -68,6 +74,7 @@ def read_rows(path: Path) -> Iterator[Row]:
                 messages=from_sharegpt(data["conversations"]),
                 provenance=data.get("provenance", {}),
                 weight=data.get("weight", 1.0),
+                rejected=data.get("rejected"),
             )
 
 

@@ -1,28 +1,28 @@
-"""build: sources → documents or rows → a checked dataset version."""
+"""build: sources → documents or rows → a checked dataset version; or a version that is there already."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import select
-
 from tunesmith.datasets import sources
-from tunesmith.datasets.build import build
+from tunesmith.datasets.build import LEARN_FROM, build
 from tunesmith.datasets.lengths import ModelContext, model_context
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
-from tunesmith.recipes import runs
+from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
+from tunesmith.recipes.schema import DatasetSource
 from tunesmith.serving import base_models
-from tunesmith.store.tables import DatasetVersion
 from tunesmith.tasks.base import TASKS, Task
-from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.document import Document
 
 
 def run(context: Context) -> dict[str, Any]:
     recipe = context.recipe
+    if recipe.sources[0].dataset:
+        return _take(context, recipe.sources[0].dataset)
     conversations = [source for source in recipe.sources if source.file and not source.validation]
     if conversations and any(source.file is None for source in recipe.sources):
         raise BadInput(
@@ -38,10 +38,21 @@ def run(context: Context) -> dict[str, Any]:
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
         out=context.folder / "dataset",
         options=recipe.dataset,
-        earlier=_earlier(context, recipe.name),
+        earlier=datasets.folders(context.workspace, recipe.name, but_run=context.run.id),
         context=_model_context(context),
     )
     return _keep(context, report, recipe.name)
+
+
+def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
+    """A version that is there already, with its own splits; only the task may be another one."""
+    row = datasets.get_version(context.workspace, source.name, source.version)
+    report = DatasetReport.model_validate(row.report)
+    if task := _task(context, bare=True):
+        train = read_rows(context.workspace.artifacts.dataset(row.version) / "train.jsonl")
+        fitted = task.fit(list(islice(train, LEARN_FROM)))
+        report = report.model_copy(update={"task": fitted.name, "spec": fitted.spec})
+    return _outcome(context, report)
 
 
 def _task(context: Context, *, bare: bool) -> Task | None:
@@ -69,14 +80,6 @@ def _documents(context: Context) -> Iterator[Document]:
         yield from sources.documents(wanted, context.settings, lambda name: runs.source_path(context.workspace, name))
 
 
-def _earlier(context: Context, name: str) -> list[Path]:
-    """Folders of the versions that other runs built under this name, oldest first."""
-    query = select(DatasetVersion).where(DatasetVersion.name == name).order_by(DatasetVersion.id)
-    with context.workspace.database.read() as session:
-        versions = [row.version for row in session.scalars(query) if row.run_id != context.run.id]
-    return [place for v in versions if (place := context.workspace.artifacts.dataset(v)).exists()]
-
-
 def _model_context(context: Context) -> ModelContext | None:
     """How much the base model reads at once; None while it is not here yet: a report does not wait for a download."""
     folder = base_models.at_hand(context.recipe.base_model, context.settings)
@@ -84,19 +87,17 @@ def _model_context(context: Context) -> ModelContext | None:
 
 
 def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
-    """Put the version where versions live (same content, same place) and list it under the recipe's name."""
-    summary = report.model_dump(mode="json")
-    place = context.workspace.artifacts.dataset(report.version)
-    if not place.exists():
-        (context.folder / "dataset").rename(place)
-    listed = select(DatasetVersion).where(DatasetVersion.name == name, DatasetVersion.version == report.version)
-    with context.workspace.database.write() as session:
-        if session.scalars(listed).first() is None:
-            session.add(DatasetVersion(name=name, version=report.version, report=summary, run_id=context.run.id))
+    """Put the version where versions live, list it under the recipe's name, and say what it is."""
+    datasets.keep(context.workspace, context.folder / "dataset", report, name, context.run.id)
+    return _outcome(context, report)
+
+
+def _outcome(context: Context, report: DatasetReport) -> dict[str, Any]:
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     context.say(f"Dataset {report.version}: {splits}.", data={"splits": report.splits})
     context.say(report.readiness.advice[0], data={"readiness": report.readiness.model_dump(mode="json")})
     for gate in report.gates:
         if not gate.passed:
             context.say(f"Dataset: {gate.name} is {gate.value:g}; {gate.threshold:g} is the limit.", level="warn")
-    return {"version": report.version, "task": {"name": report.task, "spec": report.spec}, "report": summary}
+    task = {"name": report.task, "spec": report.spec}
+    return {"version": report.version, "task": task, "report": report.model_dump(mode="json")}

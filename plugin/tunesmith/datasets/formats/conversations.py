@@ -1,0 +1,71 @@
+"""Lists of turns: ShareGPT, and messages as OpenAI's chat API writes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunesmith.datasets.formats.base import Format, Wrong, finished, optional_text, text_of, with_system
+from tunesmith.tasks.conversation import Message, Role, Row, to_sharegpt
+
+_SHAREGPT_ROLES: dict[str, Role] = {
+    "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+    "tool": "tool", "observation": "tool",
+}  # fmt: skip
+_ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+}  # fmt: skip
+
+
+def turns(value: Any, who: str = "role", what: str = "content") -> list[Message]:
+    """Turns of either spelling, with the roles as Tunesmith writes them."""
+    if not isinstance(value, list) or not value:
+        example = SHAREGPT.example if who == "from" else MESSAGES.example
+        raise Wrong("has no list of turns", f"Write {example}.", "no_turns")
+    return [_turn(turn, index, who, what) for index, turn in enumerate(value, start=1)]
+
+
+def _turn(turn: Any, index: int, who: str, what: str) -> Message:
+    known = _SHAREGPT_ROLES if who == "from" else _ROLES
+    if isinstance(turn, Mapping) and turn.get("tool_calls"):
+        raise Wrong(f"turn {index} calls a tool", "Tool calls are not read: write them as text.", "tool_calls")
+    if not isinstance(turn, Mapping) or who not in turn or what not in turn:
+        example = SHAREGPT.example if who == "from" else MESSAGES.example
+        raise Wrong(f"turn {index} lacks {who!r} or {what!r}", f"Write {example}.", "bad_turn")
+    name = turn[who]
+    if not isinstance(name, str) or name not in known:
+        raise Wrong(f"turn {index}: {who!r} is {name!r}", f"Use one of: {', '.join(known)}.", "wrong_role")
+    return {"role": known[name], "content": text_of(turn[what], f"turn {index}: {what!r}")}
+
+
+def _rejected(data: Mapping[str, Any]) -> str | None:
+    return text_of(data["rejected"], "'rejected'") if data.get("rejected") is not None else None
+
+
+def _read_sharegpt(data: Mapping[str, Any]) -> Row:
+    said = turns(data["conversations"], "from", "value")
+    return finished(with_system(optional_text(data, "system"), said), data, _rejected(data))
+
+
+def _read_messages(data: Mapping[str, Any]) -> Row:
+    return finished(turns(data["messages"]), data, _rejected(data))
+
+
+def _extras(row: Row) -> dict[str, Any]:
+    """What the row has beyond its turns; other programs pass over these keys."""
+    weight = {"weight": row.weight} if row.weight != 1.0 else {}
+    return {**weight, **({"rejected": row.rejected} if row.rejected is not None else {})}
+
+
+SHAREGPT = Format(
+    "sharegpt",
+    '{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}',
+    lambda data: "conversations" in data,
+    _read_sharegpt,
+    lambda row: {"conversations": to_sharegpt(row.messages), **_extras(row)},
+)
+MESSAGES = Format(
+    "messages",
+    '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
+    lambda data: "messages" in data,
+    _read_messages,
+    lambda row: {"messages": [dict(m) for m in row.messages], **_extras(row)},
+)

@@ -1,0 +1,122 @@
+"""CSV and Parquet: rows of a table, whose columns are given the names that a format knows."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tunesmith.datasets.formats import lines
+from tunesmith.datasets.formats.base import Record, Refused, Wrong
+from tunesmith.errors import BadInput
+
+_BATCH = 64  # rows of a Parquet file in memory
+
+
+def csv_records(path: Path) -> Iterator[Record | Refused]:
+    """Rows of a CSV file with a header; the delimiter is the commonest of comma, semicolon, tab and bar in it."""
+    with path.open("rb") as stream:
+        feed = _Feed(stream)
+        csv.field_size_limit(lines.MAX_LINE)
+        first = next(feed, "")
+        if not first.strip():
+            return
+        delimiter = max(",;\t|", key=first.count)
+        header = [name.strip() for name in next(csv.reader(io.StringIO(first), delimiter=delimiter))]
+        _check_header(header)
+        reader = csv.reader(feed, delimiter=delimiter, strict=True)
+        while True:
+            cells = feed.record(reader)
+            yield from feed.taken()
+            if cells is None:
+                return
+            if cells == []:
+                continue
+            try:
+                yield Record(feed.start, _row(header, cells))
+            except Wrong as wrong:
+                yield Refused(feed.start, wrong.at(feed.start))
+
+
+class _Feed:
+    """Decoded lines for a CSV reader, which takes several for a row whose cells hold line breaks."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._raw = enumerate(lines.bounded(stream), start=1)
+        self._refused: list[Refused] = []
+        self.start = 0  # line where the row began that was read last
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        for number, raw in self._raw:
+            if len(raw) > lines.MAX_LINE:
+                self._refused.append(Refused(number, lines.too_long().at(number)))
+                continue
+            self.start = self.start or number
+            return (raw.removeprefix(lines.BOM) if number == 1 else raw).decode("utf-8", "surrogateescape")
+        raise StopIteration
+
+    def record(self, reader: Iterator[list[str]]) -> list[str] | Wrong | None:
+        """The cells of the next row, empty for a blank line; None at the end."""
+        self.start = 0
+        try:
+            return next(reader, None)
+        except csv.Error as error:
+            return Wrong(f"is no CSV ({error})", 'Close every quote; a quote within a cell is doubled: "".', "not_csv")
+
+    def taken(self) -> list[Refused]:
+        """The lines that were refused since the last call."""
+        found, self._refused = self._refused, []
+        return found
+
+
+def _check_header(header: Sequence[str]) -> None:
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(
+            f"The header has the column {twice!r} twice.", code="bad_header", hint="Rename one.", param="file"
+        )
+
+
+def _row(header: Sequence[str], cells: Sequence[str] | Wrong) -> dict[str, Any]:
+    if isinstance(cells, Wrong):
+        raise cells
+    if len(cells) != len(header):
+        hint = "Put a cell that holds the delimiter in quotes."
+        raise Wrong(f"has {len(cells)} cells, the header {len(header)}", hint, "wrong_columns")
+    lines.check_text("".join(cells))
+    return dict(zip(header, cells, strict=True))
+
+
+def parquet_records(path: Path) -> Iterator[Record | Refused]:
+    """Rows of a Parquet file, numbered from 1; numbers and dates become text. Needs pyarrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise BadInput(
+            "Reading Parquet needs pyarrow.", code="needs_pyarrow", hint="Install it: pip install 'tunesmith[train]'."
+        ) from error
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
+            for data in batch.to_pylist():
+                number += 1
+                yield Record(number, {name: plain(value) for name, value in data.items()})
+    except (pyarrow.ArrowException, OSError) as error:
+        if number == 0:
+            raise BadInput(
+                f"The file is no Parquet, or is cut off: {error}",
+                code="not_parquet",
+                hint="Upload the whole file again.",
+                param="file",
+            ) from error
+        wrong = Wrong(f"and those after it cannot be read ({error})", "Upload the whole file again.", "cut_off")
+        yield Refused(number + 1, wrong.at(number + 1, "Row"))
+
+
+def plain(value: Any) -> Any:
+    """Lists, structs and text as they are; whatever else a column holds, as text."""
+    return value if value is None or isinstance(value, str | list | dict | bytes) else str(value)
