@@ -16,13 +16,13 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _workspace() -> Any:
+def open_workspace() -> Any:
     from tunesmith.store.workspace import Workspace
 
     return Workspace.open()
 
 
-def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
         return
@@ -41,11 +41,11 @@ def list_jobs(limit: int = 20, as_json: JsonFlag = False) -> None:
     """Runs, newest first."""
     from tunesmith.recipes import runs, views
 
-    workspace = _workspace()
+    workspace = open_workspace()
     rows = [views.run(workspace, run) for run in runs.list_runs(workspace, limit=limit)]
     for row in rows:
         row["stage"] = next((s["stage"] for s in row["stages"] if s["status"] != "succeeded"), "done")
-    _print(rows, ("id", "recipe", "status", "stage", "model"), as_json)
+    print_rows(rows, ("id", "recipe", "status", "stage", "model"), as_json)
 
 
 @jobs.command("show")
@@ -53,7 +53,7 @@ def show_job(run_id: str) -> None:
     """One run, whole, as JSON."""
     from tunesmith.recipes import runs, views
 
-    workspace = _workspace()
+    workspace = open_workspace()
     print(json.dumps(views.run(workspace, runs.get_run(workspace, _run_id(run_id))), indent=2, ensure_ascii=False))
 
 
@@ -62,7 +62,7 @@ def show_log(run_id: str, stage: str) -> None:
     """What the process of a stage printed."""
     from tunesmith.recipes import runs, views
 
-    workspace = _workspace()
+    workspace = open_workspace()
     print(views.stage_log(workspace, runs.get_run(workspace, _run_id(run_id)), stage))
 
 
@@ -70,7 +70,7 @@ def _act(verb: str, run_id: str) -> None:
     from tunesmith.jobs import queue
     from tunesmith.recipes import runs
 
-    workspace = _workspace()
+    workspace = open_workspace()
     run = runs.get_run(workspace, _run_id(run_id))
     getattr(queue, verb)(workspace.database, run.id)
     print(f"{run.id}: {runs.status(workspace, run.id)}")
@@ -99,8 +99,8 @@ def list_models(as_json: JsonFlag = False) -> None:
     """Live models."""
     from tunesmith.recipes import models as service
 
-    rows = [service.view(version, live=True) for _, version in service.list_models(_workspace())]
-    _print(rows, ("name", "version", "target", "base_model", "task"), as_json)
+    rows = [service.view(version, live=True) for _, version in service.list_models(open_workspace())]
+    print_rows(rows, ("name", "version", "target", "base_model", "task"), as_json)
 
 
 @models.command()
@@ -108,10 +108,10 @@ def versions(name: str, as_json: JsonFlag = False) -> None:
     """All versions of a model, newest first."""
     from tunesmith.recipes import models as service
 
-    workspace = _workspace()
+    workspace = open_workspace()
     live = service.find(workspace, name).version
     rows = [service.view(row, live=row.version == live) for row in service.list_versions(workspace, name)]
-    _print(rows, ("name", "version", "live", "target", "run_id"), as_json)
+    print_rows(rows, ("name", "version", "live", "target", "run_id"), as_json)
 
 
 @models.command()
@@ -119,7 +119,7 @@ def rollback(name: str) -> None:
     """Put the version before the live one live again."""
     from tunesmith.recipes import models as service
 
-    print(f"{name}:{service.roll_back(_workspace(), name).version} is live.")
+    print(f"{name}:{service.roll_back(open_workspace(), name).version} is live.")
 
 
 @models.command()
@@ -127,7 +127,7 @@ def publish(name: str, version: str) -> None:
     """Put a version of a model live."""
     from tunesmith.recipes import models as service
 
-    print(f"{name}:{service.make_live(_workspace(), name, version).version} is live.")
+    print(f"{name}:{service.make_live(open_workspace(), name, version).version} is live.")
 
 
 @models.command()
@@ -135,7 +135,7 @@ def bases() -> None:
     """Base models that can be tuned here."""
     from tunesmith.serving import base_models
 
-    for name in base_models.list_base_models(_workspace().settings):
+    for name in base_models.list_base_models(open_workspace().settings):
         print(name)
 
 
@@ -147,4 +147,4 @@ def create(name: str, scope: Annotated[list[str], typer.Option(help="read, train
     unknown = set(scope) - set(service.SCOPES)
     if unknown:
         raise BadInput(f"Unknown scope {', '.join(unknown)}.", hint=f"Scopes: {', '.join(service.SCOPES)}.")
-    print(service.create_key(_workspace(), name, scope))
+    print(service.create_key(open_workspace(), name, scope))

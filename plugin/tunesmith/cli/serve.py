@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -13,9 +14,10 @@ from tunesmith.api.keys import ensure_first_key
 from tunesmith.jobs.deliveries import Dispatcher
 from tunesmith.jobs.loop import Loop
 from tunesmith.jobs.process import exit_when_parent_dies
+from tunesmith.jobs.scheduler import Scheduler
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
-from tunesmith.recipes import notices, webhooks
+from tunesmith.recipes import notices, schedules, webhooks
 from tunesmith.settings import get_settings
 from tunesmith.store.workspace import Workspace
 
@@ -46,10 +48,14 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
 
 @contextmanager
 def loops(workspace: Workspace) -> Iterator[None]:
-    """What the service does by itself beside the API, in one process per data folder: it delivers webhooks."""
+    """What the service does by itself beside the API, in one process per data folder: webhooks and schedules."""
     home = workspace.artifacts.home
     dispatcher = Dispatcher(workspace.database, notices.describe, webhooks.allowed_hosts(workspace.settings))
-    running = [Loop("webhooks", dispatcher.step, home / "webhooks.lock")]
+    scheduler = Scheduler(workspace.database, partial(schedules.take_turn, workspace))
+    running = [
+        Loop("webhooks", dispatcher.step, home / "webhooks.lock"),
+        Loop("schedules", scheduler.step, home / "schedules.lock", every_s=1.0),
+    ]
     for loop in running:
         loop.start()
     try:
