@@ -19,7 +19,6 @@ from tunesmith.serving.targets.base import Deployment
 from tunesmith.settings import Settings
 from tunesmith.store.tables import Delivery, Run, Webhook
 from tunesmith.store.workspace import Workspace
-from tunesmith_connectors import webhooks as wire
 
 ADMIN = {"Authorization": "Bearer admin-key"}
 RECIPE = {"name": "receipts", "sources": [{"file": "file-1"}]}
@@ -83,13 +82,6 @@ def dispatch(workspace: Workspace, *, later: float = 0.0) -> None:
 def log_of(client: TestClient, made: dict[str, Any]) -> list[dict[str, Any]]:
     data: list[dict[str, Any]] = client.get(f"/v1/webhooks/{made['id']}/deliveries").json()["data"]
     return data
-
-
-def test_signature_is_that_of_the_published_test_vector() -> None:
-    signature = wire.sign(
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
-    )
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_a_run_that_succeeds_is_told_with_its_report(
@@ -173,14 +165,6 @@ def test_publishing_and_rolling_back_are_told_once(
     assert receiver.events[2]["data"] == {"model": "m", "version": "run-a", "previous_version": "run-b"}
 
 
-def test_what_is_rolled_back_in_the_database_is_not_announced(workspace: Workspace) -> None:
-    add_run(workspace)
-    with workspace.database.write() as session:
-        outbox.put(session, "run.succeeded", "run-1", {})
-        session.rollback()
-    assert outbox.pass_on(workspace.database, notices.describe) == 0
-
-
 def test_500_then_200_after_a_restart_carries_the_same_id(tmp_path: Path, receiver: Receiver) -> None:
     settings = Settings(home=tmp_path, webhook_hosts="127.0.0.1")
     receiver.answers = [500]
@@ -255,26 +239,6 @@ def test_410_switches_the_webhook_off(client: TestClient, workspace: Workspace, 
     assert client.patch(f"/v1/webhooks/{made['id']}", json={"enabled": True}).json()["disabled_reason"] is None
 
 
-def test_a_redirect_is_not_followed(client: TestClient, workspace: Workspace, receiver: Receiver) -> None:
-    with Receiver() as inside:
-        receiver.answers, receiver.location = [302], f"{inside.url}/admin"
-        made = hook(client, receiver)
-        answer = client.post(f"/v1/webhooks/{made['id']}/test").json()
-        assert inside.calls == []
-    assert answer["status"] == "pending"
-    assert answer["attempts"][0]["status_code"] == 302
-    assert "Redirect" in answer["attempts"][0]["error"]
-
-
-def test_an_endpoint_that_hangs_is_left(receiver: Receiver) -> None:
-    receiver.secret, receiver.answers = wire.new_secret(), [0]
-    url = wire.check_url(receiver.url, ["127.0.0.1"])
-    answer = wire.send(url, receiver.secret, "evt-1", b"{}", timeout=0.3)
-    assert answer.status_code is None
-    assert "0.3 s" in (answer.error or "")
-    assert answer.ms < 5000
-
-
 def test_a_hanging_endpoint_does_not_hold_up_another(client: TestClient, workspace: Workspace) -> None:
     with Receiver(0) as slow, Receiver() as quick:
         hook(client, slow)
@@ -288,42 +252,14 @@ def test_a_hanging_endpoint_does_not_hold_up_another(client: TestClient, workspa
         dispatcher.close()
 
 
-def test_a_long_answer_is_cut(client: TestClient, receiver: Receiver) -> None:
-    made = hook(client, receiver)
-    receiver.answers, receiver.body = [500], b"x" * 5_000_000
-    answer = client.post(f"/v1/webhooks/{made['id']}/test").json()
-    assert len(answer["attempts"][0]["error"]) == 300
-
-
-@pytest.mark.parametrize(
-    ("url", "code"),
-    [
-        ("https://evil.example.com/x", "webhook_host_not_allowed"),
-        ("https://example.org/x", "webhook_host_not_allowed"),
-        ("https://notexample.org/x", "webhook_host_not_allowed"),
-        ("http://n8n:5679/x", "webhook_host_not_allowed"),
-        ("http://n8n/x", "webhook_host_not_allowed"),
-        ("http://127.0.0.1.evil.example.com/", "webhook_host_not_allowed"),
-        ("http://evil.example.com#@hooks.example.org/", "webhook_host_not_allowed"),
-        ("http://evil.example.com\\@hooks.example.org/", "bad_webhook_url"),
-        ("http://user:pw@hooks.example.org/", "bad_webhook_url"),
-        ("ftp://hooks.example.org/", "bad_webhook_url"),
-        ("file:///etc/passwd", "bad_webhook_url"),
-        ("hooks.example.org/x", "bad_webhook_url"),
-        ("http://", "bad_webhook_url"),
-        ("http://hooks.example.org\r\nX: y/", "bad_webhook_url"),
-    ],
-)
-def test_addresses_that_are_refused(client: TestClient, url: str, code: str) -> None:
-    answer = client.post("/v1/webhooks", json={"url": url, "events": ["run.failed"]})
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
-    assert answer.json()["hint"]
+def test_an_address_that_is_refused_stores_nothing(client: TestClient) -> None:
+    body = {"url": "https://evil.example.com/x", "events": ["run.failed"]}
+    answer = client.post("/v1/webhooks", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "webhook_host_not_allowed")
     assert client.get("/v1/webhooks").json() == {"data": []}
-
-
-@pytest.mark.parametrize("url", ["https://a.example.org/x", "https://HOOKS.Example.ORG/x", "http://n8n:5678/webhook/1"])
-def test_addresses_that_are_allowed(client: TestClient, url: str) -> None:
-    assert client.post("/v1/webhooks", json={"url": url, "events": ["run.failed"]}).status_code == 201
+    made = client.post("/v1/webhooks", json={**body, "url": "http://n8n:5678/x"}).json()
+    assert client.patch(f"/v1/webhooks/{made['id']}", json={"url": body["url"]}).status_code == 400
+    assert client.get(f"/v1/webhooks/{made['id']}").json()["url"] == "http://n8n:5678/x"
 
 
 def test_without_an_allow_list_webhooks_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from fakes.receiver import Receiver
 from service import Service, wait
 from tunesmith.jobs import outbox
+from tunesmith.recipes import notices
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
 
@@ -31,3 +32,12 @@ def test_kill_9_in_the_middle_of_a_delivery(tmp_path: Path) -> None:
     assert len(receiver.ids) == 2
     assert len(set(receiver.ids)) == 1, "the receiver can tell that it is the same event"
     assert receiver.events[0]["data"] == {"schedule": "nightly", "reason": "test"}
+
+
+def test_what_is_rolled_back_in_the_database_is_not_announced(tmp_path: Path) -> None:
+    workspace = Workspace.open(Settings(home=tmp_path))
+    with workspace.database.write() as session:
+        outbox.put(session, "run.succeeded", "run-1", {})
+        session.rollback()
+    assert outbox.pass_on(workspace.database, notices.describe) == 0
+    workspace.close()

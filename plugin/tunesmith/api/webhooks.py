@@ -143,7 +143,12 @@ def get_webhook(workspace: WorkspaceDep, webhook_id: str) -> Any:
     return webhooks.view(webhooks.get(workspace, webhook_id))
 
 
-@router.patch("/{webhook_id}", operation_id="update_webhook", response_model=WebhookWithSecret)
+@router.patch(
+    "/{webhook_id}",
+    operation_id="update_webhook",
+    response_model=WebhookWithSecret,
+    response_model_exclude_unset=True,
+)
 def update_webhook(workspace: WorkspaceDep, webhook_id: str, body: WebhookChanges) -> Any:
     """Change it, switch it off or on, or make a new secret."""
     changes = body.model_dump(exclude_none=True)

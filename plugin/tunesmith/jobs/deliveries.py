@@ -51,7 +51,7 @@ class Dispatcher:
             self._tidied = time.monotonic()
 
     def close(self) -> None:
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
     def _attempt(self, delivery_id: str) -> Delivery | None:
         try:
