@@ -75,8 +75,11 @@ def dispatch(workspace: Workspace, *, later: float = 0.0) -> None:
     allowed = webhooks.allowed_hosts(workspace.settings)
     while outbox.pass_on(workspace.database, notices.describe):
         pass
-    for delivery_id, _ in deliveries.due(workspace.database, time.time() + later):
-        deliveries.attempt(workspace.database, delivery_id, allowed)
+    seen: set[str] = set()
+    while fresh := {one for one, _ in deliveries.due(workspace.database, time.time() + later)} - seen:
+        seen |= fresh
+        for delivery_id in fresh:
+            deliveries.attempt(workspace.database, delivery_id, allowed)
 
 
 def log_of(client: TestClient, made: dict[str, Any]) -> list[dict[str, Any]]:

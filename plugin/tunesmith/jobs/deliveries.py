@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from tunesmith.jobs import outbox
@@ -62,14 +62,15 @@ class Dispatcher:
 
 
 def due(database: Database, now: float) -> list[tuple[str, str]]:
-    """(delivery, webhook) ids whose time has come, oldest first; those of switched-off webhooks wait."""
-    query = (
-        select(Delivery.id, Delivery.webhook_id)
+    """(delivery, webhook) ids: of each webhook that is switched on, the oldest delivery whose time has come."""
+    order = func.row_number().over(partition_by=Delivery.webhook_id, order_by=(Delivery.created_at, Delivery.id))
+    waiting = (
+        select(Delivery.id, Delivery.webhook_id, Delivery.created_at, order.label("place"))
         .join(Webhook, Webhook.id == Delivery.webhook_id)
         .where(Delivery.status == "pending", Delivery.next_attempt_at <= now, Webhook.enabled)
-        .order_by(Delivery.created_at)
-        .limit(200)
+        .subquery()
     )
+    query = select(waiting.c.id, waiting.c.webhook_id).where(waiting.c.place == 1).order_by(waiting.c.created_at)
     with database.read() as session:
         return [(delivery_id, webhook_id) for delivery_id, webhook_id in session.execute(query)]
 

@@ -61,8 +61,8 @@ def pass_on(database: Database, describe: Describe, limit: int = 100) -> int:
 
 
 def catch_up(session: Session, webhook: Webhook, describe: Describe) -> None:
-    """Tell a webhook of one run how that run has ended, when it ended before the webhook was made."""
-    ends = select(Notice).where(Notice.run_id == webhook.run_id, Notice.type.in_(RUN_ENDS))
+    """Tell a webhook of one run how that run has stopped, when it stopped before the webhook was made."""
+    ends = select(Notice).where(Notice.run_id == webhook.run_id, Notice.type.in_(RUN_ENDS | {"run.paused"}))
     last = session.scalars(ends.order_by(Notice.created_at.desc())).first()
     if last is not None:
         deliver(session, webhook, describe(session, last), last.created_at)

@@ -8,7 +8,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import BadInput, Conflict, NotFound
-from tunesmith.jobs import deliveries, outbox, queue
+from tunesmith.jobs import deliveries, outbox
 from tunesmith.recipes import fine_tuning, notices, runs
 from tunesmith.settings import Settings
 from tunesmith.store.tables import Delivery, Webhook
@@ -32,7 +32,7 @@ def create(
     run_id: str | None = None,
 ) -> Webhook:
     """Make a webhook; its `secret` is new. With `run_id` it hears of that run only, of its end even when it has
-    already ended, and is gone once that end was delivered. Raises BadInput, NotFound.
+    ended (or paused) already, and is gone once that end was delivered. Raises BadInput, NotFound.
     """
     _check(workspace, url, events)
     if run_id is not None:
@@ -49,7 +49,7 @@ def create(
     with workspace.database.write() as session:
         session.add(webhook)
         session.flush()
-        if run_id is not None and runs.status(workspace, run_id) in queue.ENDED:
+        if run_id is not None and runs.run_ended(workspace, run_id):
             outbox.catch_up(session, webhook, notices.describe)
     return webhook
 
