@@ -1,13 +1,17 @@
-"""A real service delivers by itself, and kill -9 in the middle of a delivery loses nothing."""
+"""A real service delivers and takes turns by itself, and kill -9 in the middle of a delivery loses nothing."""
 
 import signal
+import time
 from pathlib import Path
 
+from sqlalchemy import update
+
 from fakes.receiver import Receiver
-from service import Service, wait
+from service import Service, extraction_rows, wait
 from tunesmith.jobs import outbox
 from tunesmith.recipes import notices
 from tunesmith.settings import Settings
+from tunesmith.store.tables import Schedule
 from tunesmith.store.workspace import Workspace
 
 
@@ -32,6 +36,24 @@ def test_kill_9_in_the_middle_of_a_delivery(tmp_path: Path) -> None:
     assert len(receiver.ids) == 2
     assert len(set(receiver.ids)) == 1, "the receiver can tell that it is the same event"
     assert receiver.events[0]["data"] == {"schedule": "nightly", "reason": "test"}
+
+
+def test_a_schedule_takes_its_turn_by_itself(tmp_path: Path, tiny_base: tuple[Path, Path]) -> None:
+    base, _ = tiny_base
+    service = Service(tmp_path, TUNESMITH_MODELS=str(base.parent)).start()
+    file = service.openai.files.create(file=("rows.jsonl", extraction_rows(12)), purpose="fine-tune")
+    recipe = {"name": "receipts", "sources": [{"file": file.id}], "base_model": base.name}
+    assert service.http.post("/v1/recipes", json=recipe).status_code == 200
+    schedule = {"name": "often", "recipe": "receipts", "every": "5m"}
+    assert service.http.post("/v1/schedules", json=schedule).status_code == 201
+    workspace = Workspace.open(Settings(home=service.home))
+    with workspace.database.write() as session:
+        session.execute(update(Schedule).values(next_run_at=time.time()))
+    workspace.close()
+    wait(lambda: bool(service.http.get("/v1/schedules/often").json()["last_run_id"]), 20)
+    [run] = service.http.get("/v1/runs").json()["data"]
+    service.http.post(f"/v1/runs/{run['id']}/cancel")
+    service.close()
 
 
 def test_what_is_rolled_back_in_the_database_is_not_announced(tmp_path: Path) -> None:
