@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.receiver import Receiver
 from service import Service, extraction_rows, wait
 from tiny import build_tiny_model
 
@@ -18,7 +19,8 @@ LONG = {"n_epochs": 8, "batch_size": 2}  # long enough to be killed in the middl
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     models = tmp_path_factory.mktemp("models")
     build_tiny_model(models / "tiny")
-    service = Service(tmp_path_factory.mktemp("home"), TUNESMITH_MODELS=str(models)).start()
+    home = tmp_path_factory.mktemp("home")
+    service = Service(home, TUNESMITH_MODELS=str(models), TUNESMITH_WEBHOOK_HOSTS="127.0.0.1").start()
     yield service
     service.close()
 
@@ -33,8 +35,13 @@ def submit(service: Service, hyperparameters: dict[str, int], suffix: str) -> tu
 
 
 def test_sdk_trains_and_chats_with_the_result(service: Service) -> None:
-    job_id, run_id = submit(service, SHORT, "sdk")
-    run = service.finished(run_id)
+    with Receiver() as receiver:
+        job_id, run_id = submit(service, SHORT, "sdk")
+        body = {"url": receiver.url, "events": ["model.published", "run.succeeded", "run.failed"], "run_id": job_id}
+        receiver.secret = service.http.post("/v1/webhooks", json=body).json()["secret"]
+        run = service.finished(run_id)
+        receiver.wait_for("model.published", "run.succeeded")
+    assert receiver.events[-1]["data"]["report"]["measured"]["tuned"] == run["report"]["measured"]["tuned"]
     assert run["status"] == "succeeded", run["error"]
     client = service.openai
     job = client.fine_tuning.jobs.retrieve(job_id)

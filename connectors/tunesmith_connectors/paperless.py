@@ -147,8 +147,68 @@ class PaperlessClient:
         Tags must all be there; of the other lists, one. Dates are inclusive and mean `created`. Names that are not
         there raise PaperlessError listing those that are. Lookups are fetched anew, since renames change no document.
         """
+        filters = self._filters(
+            tags, document_types, correspondents, storage_paths, since, until, modified_since, custom_field_query
+        )
+        parameters = {"page_size": page_size, "ordering": "id", "fields": _FIELDS, **filters}
+        lookups = self.lookups()
+        last = 0
+        for wire in self._pages("documents/", parameters):
+            try:
+                document = read_document(wire, lookups)
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._nonsense("documents/", repr(error)) from error
+            if document.id > last:  # a document that was added or deleted meanwhile may shift a page
+                last = document.id
+                yield document
+
+    def count(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        document_types: Sequence[str] = (),
+        correspondents: Sequence[str] = (),
+        storage_paths: Sequence[str] = (),
+        since: date | None = None,
+        until: date | None = None,
+        modified_since: datetime | None = None,
+        custom_field_query: Sequence[Any] | None = None,
+    ) -> int:
+        """How many documents there are, by the filters of `documents`; none is fetched."""
+        filters = self._filters(
+            tags, document_types, correspondents, storage_paths, since, until, modified_since, custom_field_query
+        )
+        answer = self._get("documents/", {"page_size": 1, "fields": "id", **filters})
+        if not isinstance(answer.get("count"), int):
+            raise self._nonsense("documents/", f"keys {sorted(answer)[:6]}")
+        return int(answer["count"])
+
+    def document(self, number: int) -> PaperlessDocument:
+        """One document by id. Raises PaperlessRefused with code "not_found"."""
+        wire = self._get(f"documents/{int(number)}/", {})
+        try:
+            return read_document(wire, self.lookups())
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._nonsense("documents/", repr(error)) from error
+
+    def check(self) -> int:
+        """How many documents the token may see. Raises PaperlessError with a hint when something is wrong."""
+        return int(self._get("documents/", {"page_size": 1, "fields": "id"}).get("count", 0))
+
+    def _filters(
+        self,
+        tags: Sequence[str],
+        document_types: Sequence[str],
+        correspondents: Sequence[str],
+        storage_paths: Sequence[str],
+        since: date | None,
+        until: date | None,
+        modified_since: datetime | None,
+        custom_field_query: Sequence[Any] | None,
+    ) -> dict[str, Any]:
+        """Query parameters, with names turned into ids by lookups that are fetched anew."""
         lookups = self.lookups(refresh=True)
-        parameters: dict[str, Any] = {"page_size": page_size, "ordering": "id", "fields": _FIELDS}
+        parameters: dict[str, Any] = {}
         lists = (
             ("tags", "tags__id__all", tags),
             ("document_types", "document_type__id__in", document_types),
@@ -167,27 +227,7 @@ class PaperlessClient:
         if custom_field_query is not None:
             check_query(custom_field_query, lookups)
             parameters["custom_field_query"] = json.dumps(custom_field_query)
-        last = 0
-        for wire in self._pages("documents/", parameters):
-            try:
-                document = read_document(wire, lookups)
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._nonsense("documents/", repr(error)) from error
-            if document.id > last:  # a document that was added or deleted meanwhile may shift a page
-                last = document.id
-                yield document
-
-    def document(self, number: int) -> PaperlessDocument:
-        """One document by id. Raises PaperlessRefused with code "not_found"."""
-        wire = self._get(f"documents/{int(number)}/", {})
-        try:
-            return read_document(wire, self.lookups())
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._nonsense("documents/", repr(error)) from error
-
-    def check(self) -> int:
-        """How many documents the token may see. Raises PaperlessError with a hint when something is wrong."""
-        return int(self._get("documents/", {"page_size": 1, "fields": "id"}).get("count", 0))
+        return parameters
 
     # -- the wire -----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     litellm_url: str | None = None
     litellm_key: SecretStr | None = None
 
+    webhook_hosts: str = Field("", description="Hosts that webhooks may go to: host, host:port or *.suffix, by comma.")
+
     target: str = Field("auto", description="Where models go live: auto (ollama if its URL is set), llamacpp, ollama.")
     quantization: str = Field("q8_0", description="Of the served model: q8_0, q4_k_m, f16.")
     train_minutes: float = Field(11.0, gt=0, description="Time that an automatic plan may spend training on a CPU.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import datasets, inspect
+from tunesmith.cli import automation, datasets, inspect
 
 app = typer.Typer(
     help="Fine-tuning as a tool: documents in, a small model that was measured to be better out.",
@@ -19,6 +19,8 @@ app.add_typer(datasets.datasets, name="datasets")
 app.add_typer(inspect.jobs, name="jobs")
 app.add_typer(inspect.models, name="models")
 app.add_typer(inspect.keys, name="keys")
+app.add_typer(automation.schedules, name="schedules")
+app.add_typer(automation.webhooks, name="webhooks")
 
 
 @app.command()

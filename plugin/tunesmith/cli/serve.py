@@ -3,14 +3,21 @@
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from tunesmith.api.keys import ensure_first_key
+from tunesmith.jobs.deliveries import Dispatcher
+from tunesmith.jobs.loop import Loop
 from tunesmith.jobs.process import exit_when_parent_dies
+from tunesmith.jobs.scheduler import Scheduler
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
+from tunesmith.recipes import notices, schedules, webhooks
 from tunesmith.settings import get_settings
 from tunesmith.store.workspace import Workspace
 
@@ -26,16 +33,37 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
     if supervisor:
         supervisor.start()
     try:
-        uvicorn.run(
-            create_app(workspace=workspace),
-            host=host or settings.host,
-            port=port if port is not None else settings.port,
-            log_level=settings.log_level.lower(),
-            timeout_graceful_shutdown=5,
-        )
+        with loops(workspace):
+            uvicorn.run(
+                create_app(workspace=workspace),
+                host=host or settings.host,
+                port=port if port is not None else settings.port,
+                log_level=settings.log_level.lower(),
+                timeout_graceful_shutdown=5,
+            )
     finally:
         if supervisor:
             supervisor.stop()
+
+
+@contextmanager
+def loops(workspace: Workspace) -> Iterator[None]:
+    """What the service does by itself beside the API, in one process per data folder: webhooks and schedules."""
+    home = workspace.artifacts.home
+    dispatcher = Dispatcher(workspace.database, notices.describe, webhooks.allowed_hosts(workspace.settings))
+    scheduler = Scheduler(workspace.database, partial(schedules.take_turn, workspace))
+    running = [
+        Loop("webhooks", dispatcher.step, home / "webhooks.lock"),
+        Loop("schedules", scheduler.step, home / "schedules.lock", every_s=1.0),
+    ]
+    for loop in running:
+        loop.start()
+    try:
+        yield
+    finally:
+        for loop in running:
+            loop.stop()
+        dispatcher.close()
 
 
 def work(lanes: list[str]) -> None:

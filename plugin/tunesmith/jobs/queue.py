@@ -7,7 +7,8 @@ any of queued, running, paused → cancelled
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
 from tunesmith.errors import Conflict, NotFound
-from tunesmith.jobs import events
+from tunesmith.jobs import events, outbox
 from tunesmith.store.artifacts import new_id
 from tunesmith.store.database import Database
 from tunesmith.store.tables import Job
@@ -94,7 +95,7 @@ def wanted(database: Database, job_id: str) -> str | None:
 
 def finish(database: Database, job_id: str, result: Result) -> Job:
     """Record how an attempt ended. Called once the process and its whole group are gone."""
-    with database.write() as session:
+    with database.write() as session, _announced(session, _get(session, job_id).run_id):
         job = _get(session, job_id)
         job.pid = job.pid_created = job.wanted = None
         job.error = result.error
@@ -119,7 +120,7 @@ def running(database: Database, lanes: Sequence[str]) -> list[Job]:
 
 def cancel(database: Database, run_id: str) -> None:
     """Cancel what has not ended. A running job is ended by its worker; its slot is free when its group is gone."""
-    with database.write() as session:
+    with database.write() as session, _announced(session, run_id):
         jobs = _unfinished(session, run_id, "cancelled")
         for job in jobs:
             if job.status == "running":
@@ -130,7 +131,7 @@ def cancel(database: Database, run_id: str) -> None:
 
 def pause(database: Database, run_id: str) -> None:
     """Pause after saving a checkpoint. Jobs that have not started stay where they are."""
-    with database.write() as session:
+    with database.write() as session, _announced(session, run_id):
         job = _unfinished(session, run_id, "paused")[0]
         if job.status == "running":
             job.wanted = "pause"
@@ -166,6 +167,28 @@ def status_of(jobs: Sequence[Job]) -> str:
     if states == {"succeeded"}:
         return "succeeded"
     return "running" if states & {"running", "succeeded"} else "queued"
+
+
+@contextmanager
+def _announced(session: Session, run_id: str) -> Iterator[None]:
+    """Put into the outbox which jobs end meanwhile, and what becomes of the run once none of its jobs runs."""
+    of_run = select(Job).where(Job.run_id == run_id).order_by(Job.position).with_for_update()
+    jobs = session.scalars(of_run.execution_options(populate_existing=True)).all()
+    before, run_before = {job.id: job.status for job in jobs}, _settled(jobs)
+    yield
+    for job in jobs:
+        if job.status in ENDED and job.status != before[job.id]:
+            data = {"job_id": job.id, "stage": job.kind, "status": job.status, "error": job.error}
+            outbox.put(session, f"job.{job.status}", run_id, data)
+    run_now = _settled(jobs)
+    if run_now != run_before and run_now in ENDED | {"paused"}:
+        error = next((job.error for job in jobs if job.error and job.status in ("failed", "paused")), None)
+        outbox.put(session, f"run.{run_now}", run_id, {"status": run_now, "error": error})
+
+
+def _settled(jobs: Sequence[Job]) -> str | None:
+    """The run's status when none of its processes is left, else None: what was asked for may yet take a while."""
+    return None if any(job.status == "running" for job in jobs) else status_of(jobs)
 
 
 def _unfinished(session: Session, run_id: str, wish: str) -> list[Job]:

@@ -138,12 +138,13 @@ class Worker:
         """One worker per data folder and lane on a machine: a second one waits for the first to be gone."""
         path = self.artifacts.home / f"worker-{'-'.join(self.lanes)}.lock"
         with path.open("w") as lock:
-            while not self.stopping and not _try_lock(lock):
+            while not self.stopping and not try_lock(lock):
                 time.sleep(self.poll_s)
             yield
 
 
-def _try_lock(lock: IO[str]) -> bool:
+def try_lock(lock: IO[str]) -> bool:
+    """Whether this process now holds the lock file. It is free again when the process is gone."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

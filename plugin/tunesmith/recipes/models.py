@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import Conflict, NotFound
+from tunesmith.jobs import outbox
 from tunesmith.recipes.context import target_for
 from tunesmith.serving import publish
 from tunesmith.serving.targets.base import Deployment
@@ -38,8 +39,7 @@ def record(workspace: Workspace, release: Release) -> None:
             session.add(row)
         model = session.get(Model, release.name) or Model(name=release.name)
         session.add(model)
-        if model.live != release.version:
-            model.live, row.live_since = release.version, time.time()
+        _go_live(session, model, row, "model.published")
 
 
 def live_version(workspace: Workspace, name: str) -> ModelVersion | None:
@@ -82,8 +82,11 @@ def list_versions(workspace: Workspace, name: str) -> list[ModelVersion]:
         return list(session.scalars(query))
 
 
-def make_live(workspace: Workspace, name: str, version: str) -> ModelVersion:
-    """Put an earlier, already measured version live: at the target, in our books, then under its route."""
+def make_live(workspace: Workspace, name: str, version: str, notice: str = "model.published") -> ModelVersion:
+    """Put an earlier, already measured version live: at the target, in our books, then under its route.
+
+    `notice`: what webhooks are told.
+    """
     row = find(workspace, f"{name}:{version}")
     deployment = Deployment.from_dict(row.deployment)
     publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
@@ -92,7 +95,7 @@ def make_live(workspace: Workspace, name: str, version: str) -> ModelVersion:
         stored = _version(session, name, version)
         assert model is not None
         assert stored is not None
-        model.live, stored.live_since = version, time.time()
+        _go_live(session, model, stored, notice)
     publish.route(deployment, workspace.settings)  # last: a proxy that is away must not keep a bad model live
     return stored
 
@@ -103,7 +106,7 @@ def roll_back(workspace: Workspace, name: str) -> ModelVersion:
     before = [row for row in list_versions(workspace, name) if row.id < live.id]
     if not before:
         raise Conflict(f"{name} has no version before {live.version}.", hint="There is nothing to roll back to.")
-    return make_live(workspace, name, before[0].version)
+    return make_live(workspace, name, before[0].version, "model.rolled_back")
 
 
 def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
@@ -120,6 +123,15 @@ def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
         "created_at": int(row.created_at),
         "live_since": int(row.live_since) if row.live_since else None,
     }
+
+
+def _go_live(session: Session, model: Model, row: ModelVersion, notice: str) -> None:
+    """In our books and in the outbox, together. Nothing happens to a version that is live already."""
+    if model.live == row.version:
+        return
+    data = {"model": row.name, "version": row.version, "previous_version": model.live}
+    outbox.put(session, notice, row.run_id, data)
+    model.live, row.live_since = row.version, time.time()
 
 
 def _version(session: Session, name: str, version: str | None) -> ModelVersion | None:

@@ -3,7 +3,7 @@
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -131,3 +131,71 @@ class ModelVersion(Base):
     evaluation: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
     live_since: Mapped[float | None] = mapped_column(Float)
+
+
+class Notice(Base):
+    """The outbox: what happened, written in the transaction in which it happened. `passed_on`: to the webhooks."""
+
+    __tablename__ = "notices"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    type: Mapped[str] = mapped_column(String(40))
+    run_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    data: Mapped[dict[str, Any]]
+    passed_on: Mapped[bool] = mapped_column(Boolean, default=False, index=True)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Webhook(Base):
+    """`secret` signs, so it is kept as it is; it is shown only when it is made. `run_id`: a hook for one run only."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[Any]]
+    description: Mapped[str] = mapped_column(String(200), default="")
+    enabled: Mapped[bool] = mapped_column(Boolean, default=True)
+    disabled_reason: Mapped[str | None] = mapped_column(String(200))
+    run_id: Mapped[str | None] = mapped_column(String(40))
+    secret: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Delivery(Base):
+    """One notice on its way to one webhook. `body` is sent byte for byte at every attempt."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "event_id"),
+        Index("ix_deliveries_due", "status", "next_attempt_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(String(40), ForeignKey("webhooks.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(40))
+    type: Mapped[str] = mapped_column(String(40))
+    body: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    attempts: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    tries_left: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[float | None] = mapped_column(Float, default=time.time)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Schedule(Base):
+    """When a recipe runs by itself. `next_run_at` is the claim: it moves on in the transaction that ends a turn."""
+
+    __tablename__ = "schedules"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    recipe: Mapped[str] = mapped_column(String(80))
+    timing: Mapped[dict[str, Any]]
+    minimum_new_documents: Mapped[int] = mapped_column(Integer, default=0)
+    wake: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    enabled: Mapped[bool] = mapped_column(Boolean, default=True)
+    next_run_at: Mapped[float | None] = mapped_column(Float, index=True)
+    last_run_id: Mapped[str | None] = mapped_column(String(40))
+    last_result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)
