@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -76,10 +76,10 @@ def build(
 ) -> DatasetReport:
     """Writes train.jsonl, validation.jsonl, test.jsonl and report.json into `out`, in the order of the source.
 
-    With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload),
-    it is a few rows, and validation is `validation_rows` alone. Exact duplicates go; a document that the task refuses
-    is listed. `task` None: inferred from the training split. The report's `spec` is the task as fitted to that split:
-    serve with it. Raises BadInput when nothing is left to train on.
+    With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload), it is
+    the rows whose provenance says `held_out`, else a few, and validation is `validation_rows` alone. Exact duplicates
+    go; a document or row that the task refuses is listed. `task` None: inferred from the training split. The report's
+    `spec` is the task as fitted to that split: serve with it. Raises BadInput when nothing is left to train on.
     """
     split = split or SplitSpec()
     out.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,7 @@ def build(
         with staging.open("w+b") as file:
             staged = _Staged(file)
             from_documents = _stage_documents(staged, documents, task, split)
-            for row in rows:
-                staged.rows_in += 1
-                staged.add(row, held_out=False)
+            _stage_rows(staged, rows, task)
             leaks = _assign(staged.entries, split, bare=not from_documents)
             if not any(e.split == "train" for e in staged.entries):
                 raise _nothing(staged)
@@ -117,23 +115,38 @@ def _stage_documents(staged: _Staged, documents: Iterable[Document], task: Task 
         staged.rows_in += 1
         if task is None:
             raise BadInput("Documents need a task.", param="task", hint="Write task: {type: extraction}.")
+        labels = [tag for tag in document.tags if tag.casefold() not in held_out]  # which split it is in is no label
+        tagged = len(labels) < len(document.tags) or bool(document.provenance.get("held_out"))
         try:
-            row = task.example(document)
+            row = task.example(replace(document, tags=labels))
         except BadInput as error:
             staged.reject(f"document {document.id}", error)
             continue
-        tagged = any(t.casefold() in held_out for t in document.tags) or bool(document.provenance.get("held_out"))
         staged.add(row, tagged)
     return count > 0
 
 
+def _stage_rows(staged: _Staged, rows: Iterable[Row], task: Task | None) -> None:
+    for number, row in enumerate(rows, start=1):
+        staged.rows_in += 1
+        try:
+            if task is not None:
+                task.check(row)
+        except BadInput as error:
+            staged.reject(f"row {number}", error)
+            continue
+        staged.add(row, bool(row.provenance.get("held_out")))
+
+
 def _assign(entries: Sequence[Entry], split: SplitSpec, bare: bool) -> int:
     """Gives every entry its split; returns how many rows were dropped because the test split has their like."""
-    if bare:
-        splits.assign(entries, "test", splits.bare_test_size(len(entries)), split.seed)
-        return 0
     leaks = splits.hold_out_tagged(entries)
-    if not any(e.held_out for e in entries):
+    tagged = any(e.held_out for e in entries)
+    if bare:
+        if not tagged:
+            splits.assign(entries, "test", splits.bare_test_size(len(entries)), split.seed)
+        return leaks
+    if not tagged:
         splits.assign(entries, "test", round(split.test * len(entries)), split.seed)
     rest = sum(e.split == "train" and not e.dropped for e in entries)
     splits.assign(entries, "validation", round(split.validation * rest), split.seed)
