@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fakes.gbnf import Gbnf
+from tunesmith.cli.tables import evaluation_table
 from tunesmith.datasets import sources
 from tunesmith.datasets.build import build
 from tunesmith.errors import BadInput
@@ -142,7 +143,10 @@ def test_macro_f1_and_the_usual_mistakes() -> None:
     assert metrics.fields == {"letter": 0.875, "receipt": 0.0}
     assert metrics.macro_f1 == pytest.approx((2 * 7 / (8 + 9) + 0) / 2)
     assert metrics.confusions[0] == {"expected": "receipt", "answered": "letter", "rows": 2}
-    assert json.loads(json.dumps(metrics.as_dict()))["confusions"][1]["rows"] == 1
+    report = {"rows": 10, "in_sample": False, "measured": {"tuned": json.loads(json.dumps(metrics.as_dict()))}}
+    table = evaluation_table(report)
+    assert [column.header for column in table.columns] == ["model", "in format", "macro F1", "all labels", "exact"]
+    assert str(table.caption).endswith("receipt for letter (2), letter for receipt (1)")
 
 
 def test_the_answer_is_held_to_the_list() -> None:
