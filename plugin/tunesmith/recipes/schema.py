@@ -40,6 +40,8 @@ class TaskSpec(_Strict):
         "custom_field/Name.",
     )
     multi_label: bool | None = Field(None, description="classification: a list of labels. Default: only for tags.")
+    dialect: str | None = Field(None, description="text_to_sql: sqlite (the default), postgres, mysql, duckdb, …")
+    ddl: str | None = Field(None, description="text_to_sql: CREATE TABLE statements for rows that show none.")
 
 
 class PaperlessSource(_Strict):
