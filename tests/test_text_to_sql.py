@@ -221,9 +221,9 @@ def test_a_bare_upload_shows_its_dialect() -> None:
     task = infer_task(rows)
     assert isinstance(task, TextToSql)
     assert task.dialect == "sqlite"
-    backticks = infer_task([row(n, f"SELECT `amount` FROM `bills` WHERE id <=> {n}") for n in range(12)])
-    assert isinstance(backticks, TextToSql)
-    assert backticks.dialect == "mysql"
+    quoted = infer_task([row(n, f'SELECT amount FROM bills WHERE note = "No. {n}"') for n in range(12)])
+    assert isinstance(quoted, TextToSql)
+    assert quoted.dialect == "mysql", "where double quotes are for text"
     assert task.constraint(rows[0].prompt) is None
     assert task.few_shot(rows[:2], rows[2].prompt)[1]["content"] == rows[0].answer
     bare = [Row([{"role": "user", "content": f"q {n}"}, rows[n].messages[-1]]) for n in range(12)]

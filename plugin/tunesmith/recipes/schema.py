@@ -41,6 +41,9 @@ class TaskSpec(_Strict):
     )
     multi_label: bool | None = Field(None, description="classification: a list of labels. Default: only for tags.")
     dialect: str | None = Field(None, description="text_to_sql: sqlite (the default), postgres, mysql, duckdb, …")
+    tools: list[dict[str, Any]] | None = Field(
+        None, description="tool_use: OpenAI functions, offered where a prompt lists none."
+    )
     ddl: str | None = Field(None, description="text_to_sql: CREATE TABLE statements for rows that show none.")
 
 
