@@ -106,7 +106,7 @@ def _rename_tables(tree: Any) -> None:
     from sqlglot import exp
     from sqlglot.optimizer.scope import traverse_scope
 
-    changes = []
+    changes: list[tuple[Any, Any]] = []
     for scope in traverse_scope(tree):
         for alias, (node, _) in scope.selected_sources.items():
             name = exp.to_identifier(f"t{len({id(n) for n, _ in changes})}")

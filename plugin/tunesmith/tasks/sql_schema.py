@@ -34,7 +34,7 @@ class Database:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
-    def columns(self) -> dict[str, dict[str, str]]:
+    def columns(self) -> dict[str, Any]:
         """As sqlglot takes it: table → column → type."""
         return {name: {c.name: c.type for c in columns} for name, columns in self.tables.items()}
 

@@ -33,9 +33,9 @@ A call is written as
 </tool_call>
 When no tool fits, or a required value is not given, say so instead."""
 # A regular expression from a caller's schema could stall the service, so patterns are not checked.
-_Validator = jsonschema.validators.extend(
+_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
-    {"pattern": lambda *_: iter(()), "patternProperties": lambda *_: iter(())},  # type: ignore[dict-item]
+    {"pattern": lambda *_: iter(()), "patternProperties": lambda *_: iter(())},
 )
 
 
