@@ -48,8 +48,10 @@ format: setup  ## Format the code.
 openapi: setup  ## Write openapi/openapi.json again.
 	@$(BIN)/tunesmith openapi > openapi/openapi.json
 
-samples: setup  ## Write the sample documents again (the result is the same: the generator is seeded).
+samples: setup  ## Write the sample files again (the result is the same: the generators are seeded).
 	@$(BIN)/python examples/generate_documents.py
+	@$(BIN)/python examples/generate_sql.py
+	@$(BIN)/python examples/generate_tools.py
 
 clean:  ## Remove the environment and the demo's data.
 	rm -rf $(VENV) .demo

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from tunesmith.api import tool_calls
 from tunesmith.api.dependencies import CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
@@ -21,6 +22,8 @@ from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.tool_use import ToolUse
+from tunesmith.tasks.tools import Tool
 
 router = APIRouter(prefix="/v1/chat", tags=[OPENAI])
 
@@ -67,7 +70,7 @@ async def create_chat_completion(
     """Chat with a published model, by its name or `name:version`."""
     asked = body.model_dump(mode="json", exclude_unset=True)
     version = await run_in_threadpool(models.find, workspace, body.model)
-    endpoint, passed = await run_in_threadpool(_prepare, workspace, pool, version, asked)
+    endpoint, passed, tools = await run_in_threadpool(_prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
     )
@@ -75,21 +78,31 @@ async def create_chat_completion(
         response = await client.send(request, stream=True)
     except httpx.HTTPError as error:
         raise Unavailable(f"{body.model} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
-    if body.stream and response.status_code == 200:
+    if body.stream and response.status_code == 200 and tools is None:
         return StreamingResponse(_relay(response), media_type="text/event-stream")
-    return await _whole(response, body.model)
+    whole = await _whole(response, body.model)
+    if tools is None or response.status_code != 200:
+        return JSONResponse(whole, response.status_code)
+    completion = tool_calls.with_calls(whole, tools)
+    if body.stream:
+        return StreamingResponse(tool_calls.as_stream(completion), media_type="text/event-stream")
+    return JSONResponse(completion)
 
 
 def _prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
-) -> tuple[Endpoint, dict[str, Any]]:
+) -> tuple[Endpoint, dict[str, Any], list[Tool] | None]:
+    """Where to ask, what, and the tools that the answer may call when the model was trained to."""
     deployment = Deployment.from_dict(version.deployment)
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
     task = TASKS.get(version.task["name"])(version.task["spec"])
+    if isinstance(task, ToolUse) and tool_calls.are_asked_for(asked):
+        passed, constraint, tools = tool_calls.as_text(task, asked)
+        return endpoint, target.body({**passed, "model": endpoint.model}, constraint), tools
     plain = [message for message in map(_plain, asked["messages"]) if message is not None]
     constraint = task.constraint(plain) if len(plain) == len(asked["messages"]) else None
-    return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
+    return endpoint, target.body({**asked, "model": endpoint.model}, constraint), None
 
 
 def _plain(message: dict[str, Any]) -> Message | None:
@@ -110,15 +123,15 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
         await response.aclose()
 
 
-async def _whole(response: httpx.Response, name: str) -> Response:
+async def _whole(response: httpx.Response, name: str) -> dict[str, Any]:
     raw = await response.aread()
     await response.aclose()
     try:
-        content = response.json()
+        content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
     if response.status_code >= 500:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")
     if response.status_code == 200:
         content["model"] = name
-    return JSONResponse(content, response.status_code)
+    return content

@@ -14,15 +14,24 @@ LABELS = {
 
 
 def evaluation_table(report: dict[str, Any]) -> Table:
-    """Format adherence, accuracy per field and exact answers, a row per model."""
+    """Format adherence, accuracy per field (of labels: macro-F1) and exact answers, a row per model."""
     measured: dict[str, dict[str, Any]] = report["measured"]
-    fields = list(dict.fromkeys(name for figures in measured.values() for name in figures["fields"]))
+    labelled = any(figures.get("macro_f1") is not None for figures in measured.values())
+    named = [name for figures in measured.values() for name in figures["fields"]]
+    fields = [] if labelled else list(dict.fromkeys(named))  # labels can be many; the report has each
     where = "rows it was trained on" if report["in_sample"] else "held-out rows"
     table = Table(title=f"Measured on {report['rows']} {where}, as served", box=box.SIMPLE)
-    for heading in ("model", "in format", *fields, "all fields", "exact"):
+    overall = ["macro F1"] if labelled else []
+    for heading in ("model", "in format", *fields, *overall, "all labels" if labelled else "all fields", "exact"):
         table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for name, figures in measured.items():
         shares = [figures["format_adherence"], *(figures["fields"].get(f, 0.0) for f in fields)]
+        shares += [figures.get("macro_f1") or 0.0] if labelled else []
         shares += [figures["field_accuracy"], figures["exact"]]
         table.add_row(LABELS.get(name, name), *(f"{100 * share:.1f} %" for share in shares))
+    mistakes = measured.get("tuned", {}).get("confusions", [])[:3]
+    if mistakes:
+        table.caption = "taken for another: " + ", ".join(
+            f"{m['expected'] or 'nothing'} for {m['answered'] or 'nothing'} ({m['rows']})" for m in mistakes
+        )
     return table

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def build(
     """Writes train.jsonl, validation.jsonl, test.jsonl and report.json into `out`, in the order of the source.
 
     With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload),
-    it is a few rows, and validation is `validation_rows` alone. Duplicates go, near-duplicates stay in one split; of
+    it is the rows whose provenance says `held_out`, else a few, and validation is `validation_rows` alone. Duplicates go, near-duplicates stay in one split; of
     documents, and of rows when `remove_copies`, those with the same answer go, too. A document that the task refuses
     is listed, and so is a line that the reader of the rows refused. `earlier`: folders of earlier versions, newest
     last; what they tested on stays in the test split. `context`: the base model's, to tell which rows are too long.
@@ -87,9 +88,10 @@ def _stage(
         staged.rows_in += 1
         if task is None:
             raise BadInput("Documents need a task.", param="task", hint="Write task: {type: extraction}.")
-        tagged = any(t.casefold() in held_out for t in document.tags) or bool(document.provenance.get("held_out"))
+        labels = [tag for tag in document.tags if tag.casefold() not in held_out]  # which split it is in is no label
+        tagged = len(labels) < len(document.tags) or bool(document.provenance.get("held_out"))
         try:
-            staged.add(task.example(document), held_out=tagged)
+            staged.add(task.example(replace(document, tags=labels)), held_out=tagged)
         except BadInput as error:
             staged.reject(f"document {document.id}", error)
     for row in rows:
@@ -98,7 +100,9 @@ def _stage(
             staged.reject(f"line {row.line}", row.error, row.line)
             continue
         try:
-            staged.add(row)
+            if task is not None:
+                task.check(row)
+            staged.add(row, held_out=bool(row.provenance.get("held_out")))
         except BadInput as error:
             staged.reject(f"row {staged.rows_in}", error)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunesmith.evaluation.confusion import confusions, macro_f1
 from tunesmith.tasks.base import Score
 
 
@@ -12,7 +13,8 @@ class Metrics:
     """What was measured on `rows` answers.
 
     `field_accuracy` is the share of all fields of all rows whose value is exact; a row that is not in the format has
-    none of its fields. `ungrounded` is the share of rows with a value that is nowhere in the document.
+    none of its fields. `ungrounded` is the share of rows with a value that is nowhere in the document. Where answers
+    are labels, `macro_f1` is the mean F1 over labels and `confusions` the most frequent mistakes.
     """
 
     rows: int
@@ -22,6 +24,8 @@ class Metrics:
     fields: dict[str, float] = field(default_factory=dict)
     ungrounded: float = 0.0
     seconds: float = 0.0
+    macro_f1: float | None = None
+    confusions: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -38,6 +42,7 @@ def summarise(scores: Sequence[Score], seconds: float = 0.0) -> Metrics:
         per_field[name] = sum(marks) / len(marks)
     every = [mark for score in scores for mark in score.fields.values()]
     count = len(scores)
+    labels = [score.labels for score in scores if score.labels is not None]
     return Metrics(
         rows=count,
         format_adherence=sum(score.format_ok for score in scores) / count,
@@ -46,4 +51,6 @@ def summarise(scores: Sequence[Score], seconds: float = 0.0) -> Metrics:
         fields=per_field,
         ungrounded=sum(bool(score.ungrounded) for score in scores) / count,
         seconds=round(seconds, 2),
+        macro_f1=macro_f1(labels) if labels else None,
+        confusions=confusions(labels),
     )

@@ -24,13 +24,29 @@ class _Strict(BaseModel):
 class TaskSpec(_Strict):
     """What the model must do. Without `schema`, extraction uses type, date, correspondent and amount."""
 
-    type: str | None = Field(None, description="extraction or chat. Default: extraction; for files, what they show.")
+    type: str | None = Field(
+        None,
+        description="extraction, classification, text_to_sql, tool_use or chat. "
+        "Default: extraction; for files, what they show.",
+    )
     schema_: dict[str, Any] | None = Field(
         None,
         alias="schema",
         description="Field name → string, date, money, number, boolean or {enum: […]}; or a JSON Schema.",
     )
     system: str | None = Field(None, description="Replaces the system message that the task writes.")
+    labels: list[str] | None = Field(None, description="classification: the closed list. Default: what training shows.")
+    label: str | None = Field(
+        None,
+        description="classification: document_type (the default), correspondent, storage_path, tags or "
+        "custom_field/Name.",
+    )
+    multi_label: bool | None = Field(None, description="classification: a list of labels. Default: only for tags.")
+    dialect: str | None = Field(None, description="text_to_sql: sqlite (the default), postgres, mysql, duckdb, …")
+    tools: list[dict[str, Any]] | None = Field(
+        None, description="tool_use: OpenAI functions, offered where a prompt lists none."
+    )
+    ddl: str | None = Field(None, description="text_to_sql: CREATE TABLE statements for rows that show none.")
 
 
 class PaperlessSource(_Strict):

@@ -22,7 +22,7 @@ class Score:
     """One answer against the expected one.
 
     `fields` tells for every expected field whether it is right; `ungrounded` names the fields whose value
-    does not occur in the document at all.
+    does not occur in the document at all. `labels` are the expected ones and the answer's, where answers are labels.
     """
 
     format_ok: bool
@@ -30,6 +30,7 @@ class Score:
     fields: dict[str, bool] = field(default_factory=dict)
     ungrounded: list[str] = field(default_factory=list)
     similarity: float | None = None
+    labels: tuple[list[str], list[str]] | None = None
 
 
 class Task(Protocol):
@@ -63,6 +64,10 @@ class Task(Protocol):
         """Raises `BadInput` with the reason when the document cannot be an example."""
         ...
 
+    def check(self, row: Row) -> None:
+        """Raises `BadInput` with the reason when an uploaded row cannot be an example."""
+        ...
+
     def few_shot(self, rows: Sequence[Row], messages: list[Message]) -> list[Message]:
         """`messages` with the rows put before the last user message as turns of their own."""
         ...
@@ -77,11 +82,13 @@ class Task(Protocol):
 
 
 TASKS: Registry[Task] = Registry("tunesmith.tasks", "task")
+# Asked last, in this order: any few answers that recur look like labels, and chat recognises everything.
+_GENERAL = ("classification", "chat")
 
 
 def infer_task(rows: Sequence[Row]) -> Task:
     """The most specific installed task that recognises the rows; `chat` recognises everything."""
-    for name in sorted(TASKS.names(), key=lambda n: (n == "chat", n)):
+    for name in sorted(TASKS.names(), key=lambda n: (_GENERAL.index(n) + 1 if n in _GENERAL else 0, n)):
         task = TASKS.get(name).infer(rows)
         if task is not None:
             return task

@@ -53,6 +53,9 @@ class Chat:
             hint="Use the task extraction for documents, or a file source with conversations.",
         )
 
+    def check(self, row: Row) -> None:
+        """Any conversation will do."""
+
     def few_shot(self, rows: Sequence[Row], messages: list[Message]) -> list[Message]:
         return insert_turns(rows, messages)
 

@@ -138,6 +138,9 @@ class Extraction:
             raise BadInput(f"{f.name} is {value!r}, no {f.kind}.", code="wrong_kind", hint="Correct the label.")
         return found
 
+    def check(self, row: Row) -> None:
+        """What uploaded answers look like is learnt from them."""
+
     def few_shot(self, rows: Sequence[Row], messages: list[Message]) -> list[Message]:
         return insert_turns(rows, messages)
 

@@ -30,33 +30,43 @@ def build_grammar(
     """The grammar of one answer. `text` is the document; `offered` its closed lists of values, by field name."""
     stretches = Stretches(text, style)
     values = [" | ".join(_value(f, style, stretches, (offered or {}).get(f.name, ()))) for f in fields]
-    rules = [*_object(fields, style), *(f"value-{i} ::= {v}" for i, v in enumerate(values)), *stretches.rules]
+    rules = [*object_rules(fields, style), *(f"value-{i} ::= {v}" for i, v in enumerate(values)), *stretches.rules]
+    return with_common(rules, style)
+
+
+def with_common(rules: Sequence[str], style: Style) -> str:
+    """A whole grammar: the rules, and what JSON values are made of."""
     return "\n".join([*rules, _ASCII_CHAR if style.ascii else _CHAR, _COMMON.strip()]) + "\n"
 
 
-def _object(fields: Sequence[Field], style: Style) -> list[str]:
+def object_rules(fields: Sequence[Field], style: Style, prefix: str = "") -> list[str]:
+    """The rule `root` of one object, and its helpers; the values are rules `value-0`, …. All names get the prefix."""
     line = "" if style.indent is None else "\n" + style.indent
     opening, closing = "{" + line, ("" if style.indent is None else "\n") + "}"
     if style.fence:
         opening, closing = f"{style.fence}\n{opening}", f"{closing}\n```"
     comma = style.item + line
-    pairs = [(style.plain(f.name) + style.key, f"value-{i}") for i, f in enumerate(fields)]
+    pairs = [(style.plain(f.name) + style.key, f"{prefix}value-{i}") for i, f in enumerate(fields)]
+    root = f"{prefix}root ::= {literal(opening)}"
     if not any(f.optional for f in fields):
         body = " ".join(f"{literal((comma if i else '') + key)} {value}" for i, (key, value) in enumerate(pairs))
-        return [f"root ::= {literal(opening)} {body} {literal(closing)}"]
+        return [f"{root} {body} {literal(closing)}"]
     # With optional fields: "first-i" has written nothing yet, "more-i" needs a comma.
-    rules = [f"root ::= {literal(opening)} first-0 {literal(closing)}"]
+    first, more = f"{prefix}first", f"{prefix}more"
+    rules = [f"{root} {first}-0 {literal(closing)}"]
     for i, (key, value) in enumerate(pairs):
         skip = fields[i].optional
-        rules.append(f"first-{i} ::= {literal(key)} {value} more-{i + 1}{f' | first-{i + 1}' if skip else ''}")
-        rules.append(f"more-{i} ::= {literal(comma + key)} {value} more-{i + 1}{f' | more-{i + 1}' if skip else ''}")
-    return [*rules, f'first-{len(pairs)} ::= ""', f'more-{len(pairs)} ::= ""']
+        rules.append(f"{first}-{i} ::= {literal(key)} {value} {more}-{i + 1}{f' | {first}-{i + 1}' if skip else ''}")
+        rules.append(
+            f"{more}-{i} ::= {literal(comma + key)} {value} {more}-{i + 1}{f' | {more}-{i + 1}' if skip else ''}"
+        )
+    return [*rules, f'{first}-{len(pairs)} ::= ""', f'{more}-{len(pairs)} ::= ""']
 
 
 def _value(f: Field, style: Style, stretches: Stretches, offered: Sequence[str]) -> list[str]:
     null = ['"null"'] if f.nullable else []
     listed = [literal(style.plain(v)) for v in dict.fromkeys(offered)]
-    return [*(listed or _stretch(f, style, stretches) or _free(f, style)), *null]
+    return [*(listed or _stretch(f, style, stretches) or free_value(f, style)), *null]
 
 
 def _stretch(f: Field, style: Style, stretches: Stretches) -> list[str]:
@@ -67,7 +77,8 @@ def _stretch(f: Field, style: Style, stretches: Stretches) -> list[str]:
     return [f'"\\"" {name} "\\""', *(literal(style.plain(v)) for v in f.literals)] if name else []
 
 
-def _free(f: Field, style: Style) -> list[str]:
+def free_value(f: Field, style: Style) -> list[str]:
+    """What a value may be whatever the document says: alternatives."""
     if f.kind == "enum":
         return [literal(style.plain(v)) for v in f.choices]
     if f.kind == "string":

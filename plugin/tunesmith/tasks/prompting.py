@@ -1,10 +1,11 @@
-"""How an extraction asks: short (every token costs training time), with the document delimited as data."""
+"""How a task asks about a document: short (every token costs training time), with the document delimited as data."""
 
 from collections.abc import Sequence
 
 from tunesmith.tasks.schema import Field
 
 _ASK = "Extract the key fields from this document:\n<document>\n"
+CLASSIFY = "Classify this document:\n<document>\n"
 _END = "\n</document>"
 _OMITTED = "\n[…]\n"
 _FORMATS = {"date": "YYYY-MM-DD", "money": "0.00", "integer": "integer", "number": "number", "boolean": "true/false"}
@@ -18,8 +19,9 @@ def system_prompt(fields: Sequence[Field]) -> str:
     return f"Answer with one JSON object: {', '.join(described)}. A missing value is null."
 
 
-def user_prompt(text: str, limit: int) -> str:
-    return _ASK + neutral(shorten(text.strip(), limit)) + _END
+def user_prompt(text: str, limit: int, ask: str = _ASK) -> str:
+    """The document, delimited as data, below what is asked of it."""
+    return ask + neutral(shorten(text.strip(), limit)) + _END
 
 
 def shorten(text: str, limit: int) -> str:

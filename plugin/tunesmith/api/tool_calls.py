@@ -1,0 +1,83 @@
+"""OpenAI's `tools` in a chat request, for a model that was trained to call them: as text in, as `tool_calls` out."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from tunesmith.errors import BadInput
+from tunesmith.store.artifacts import new_id
+from tunesmith.tasks.base import Constraint
+from tunesmith.tasks.openai_tools import to_text
+from tunesmith.tasks.tool_use import ToolUse
+from tunesmith.tasks.tools import Tool, read_answer, read_tools
+
+# These are answered here; a serving target would take them as its own.
+_OURS = ("messages", "tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
+
+
+def are_asked_for(asked: Mapping[str, Any]) -> bool:
+    """Whether the request offers tools, or goes on from a call."""
+    messages = asked["messages"]
+    return bool(asked.get("tools")) or any(m.get("role") == "tool" or m.get("tool_calls") for m in messages)
+
+
+def as_text(task: ToolUse, asked: Mapping[str, Any]) -> tuple[dict[str, Any], Constraint | None, list[Tool]]:
+    """The request as text, what its answer is held to, and the tools that it may call. Raises BadInput."""
+    tools = read_tools(asked.get("tools") or []) or task.tools
+    allowed, must = _chosen(tools, asked.get("tool_choice") or "auto")
+    messages = to_text(asked["messages"], tools, task.system)
+    several = asked.get("parallel_tool_calls") is not False
+    constraint = task.constraint_to(allowed, text=not must, several=several)
+    passed = {key: value for key, value in asked.items() if key not in _OURS}
+    return {**passed, "messages": messages}, constraint, allowed
+
+
+def _chosen(tools: list[Tool], choice: Any) -> tuple[list[Tool], bool]:
+    """The tools that `tool_choice` leaves, and whether one must be called."""
+    if choice in ("auto", "none"):
+        return (tools if choice == "auto" else []), False
+    if choice == "required" and tools:
+        return tools, True
+    name = (choice.get("function") or {}).get("name") if isinstance(choice, Mapping) else None
+    named = [tool for tool in tools if tool.name == name]
+    if not named:
+        raise BadInput(
+            f"tool_choice is {choice!r}, which is none of the tools.",
+            param="tool_choice",
+            hint='Use auto, none, required, or {"type": "function", "function": {"name": …}} of a tool in tools.',
+        )
+    return named, True
+
+
+def with_calls(completion: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
+    """The completion with valid calls of known tools as `tool_calls`; anything else stays the text that it was."""
+    return {**completion, "choices": [_choice(choice, tools) for choice in completion.get("choices", [])]}
+
+
+def _choice(choice: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
+    message = choice.get("message") or {}
+    answer = read_answer(str(message.get("content") or ""), tools)
+    if not answer.calls:
+        return choice
+    calls = [
+        {
+            "id": new_id("call"),
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
+        }
+        for call in answer.calls
+    ]
+    return {**choice, "message": {**message, "content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}
+
+
+async def as_stream(completion: dict[str, Any]) -> AsyncIterator[str]:
+    """The whole completion as a stream of events: whether text is a call shows only at its end."""
+    about = {key: completion[key] for key in ("id", "created", "model") if key in completion}
+    for choice in completion["choices"]:
+        message = choice["message"]
+        calls = [{"index": i, **call} for i, call in enumerate(message.get("tool_calls") or [])]
+        delta = {"role": "assistant", "content": message.get("content"), **({"tool_calls": calls} if calls else {})}
+        for part, reason in ((delta, None), ({}, choice.get("finish_reason"))):
+            shown = {"index": choice.get("index", 0), "delta": part, "finish_reason": reason}
+            yield f"data: {json.dumps({**about, 'object': 'chat.completion.chunk', 'choices': [shown]})}\n\n"
+    yield "data: [DONE]\n\n"
