@@ -41,13 +41,13 @@ def build(
 ) -> DatasetReport:
     """Writes train.jsonl, validation.jsonl, test.jsonl and report.json into `out`, in the order of the source.
 
-    With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload),
-    it is the rows whose provenance says `held_out`, else a few, and validation is `validation_rows` alone. Duplicates go, near-duplicates stay in one split; of
-    documents, and of rows when `remove_copies`, those with the same answer go, too. A document that the task refuses
-    is listed, and so is a line that the reader of the rows refused. `earlier`: folders of earlier versions, newest
-    last; what they tested on stays in the test split. `context`: the base model's, to tell which rows are too long.
-    `task` None: inferred from the training split. The report's `spec` is the task as fitted to that split: serve with
-    it. Raises BadInput when nothing is left to train on.
+    With documents, the test split is what carries a held-out tag, else whole groups. With rows only (an upload), it is
+    the rows whose provenance says `held_out`, else a few, and validation is `validation_rows` alone. Duplicates go,
+    near-duplicates stay in one split; of documents, and of rows when `remove_copies`, those with the same answer go,
+    too. What the task refuses is listed, and so is a line that the reader of the rows refused. `earlier`: folders of
+    earlier versions, newest last; what they tested on stays in the test split. `context`: the base model's, to tell
+    which rows are too long. `task` None: inferred from the training split. The report's `spec` is the task as fitted
+    to that split: serve with it. Raises BadInput when nothing is left to train on.
     """
     split, options = split or SplitSpec(), options or DatasetOptions()
     out.mkdir(parents=True, exist_ok=True)
