@@ -135,7 +135,7 @@ def show_card(
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())
     console.print(f"{report['name']} {report['version']} ({report['task']}): {splits}")
     refused, twice = sum(report["rejected_by_code"].values()), report["duplicates_removed"]
