@@ -17,6 +17,7 @@ from tunesmith.tasks.values import dates_in
 
 CLOSE = 0.9  # likeness of copies whose answer has no date
 AGREE = 0.67  # Jaccard similarity of the numbers of two scans of one document; single digits are often damage
+STRAY = 2  # numbers that may differ however few there are
 
 # What more rows than this share have is a template. Prompts of an upload carry instructions or a schema, of which there
 # may be several; of documents these are gone already.
@@ -86,7 +87,8 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
 
 def _numbers_agree(a: str, b: str) -> bool:
     left, right = (Counter(re.findall(r"\d\d+", text)) for text in (a, b))
-    return (left & right).total() >= AGREE * (left | right).total()
+    every = (left | right).total()
+    return every - (left & right).total() <= max(STRAY, (1 - AGREE) * every)
 
 
 def _apply(entries: Sequence[Entry], found: Found) -> Counter[int]:
