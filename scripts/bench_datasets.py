@@ -104,7 +104,7 @@ def alone(path: Path, limit: int) -> set[str]:
         ids.append(document["id"])
         sets.append(near.shingles(document["text"]))
         index.add(sets[-1])
-    for _, later in near.similar_pairs(index, range(len(ids)), 0.8, sets.__getitem__):
+    for _, later, _ in near.similar_pairs(index, range(len(ids)), 0.8, sets.__getitem__):
         removed.add(ids[later])
     return removed
 

@@ -1,7 +1,8 @@
 """Near-duplicates of a dataset: copies of one document go, its relatives stay together.
 
-A copy is a near-duplicate with the same answer, and the same document beyond doubt: its answer has as many digits as a
-date, or all digits of the texts agree. Next month's bill over the same amount is a relative, not a copy.
+A copy is a near-duplicate with the same answer, and the same document beyond doubt: the answer has a date and most
+numbers of the texts agree (a scanner damages some), or all digits agree and the texts are closer still. Next month's
+bill over the same amount is a relative, not a copy.
 """
 
 import re
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from tunesmith.datasets.report import NearDuplicates
 from tunesmith.datasets.splits import Entry, Sets, digest
 from tunesmith.datasets.staging import Staged
+from tunesmith.tasks.values import dates_in
 
-PINNED = 8  # digits of an answer that names one document: those of a date, or of a year and an amount
+CLOSE = 0.9  # likeness of copies whose answer has no date
+AGREE = 0.67  # Jaccard similarity of the numbers of two scans of one document; single digits are often damage
+STRAY = 2  # numbers that may differ however few there are
 
 # What more rows than this share have is a template. Prompts of an upload carry instructions or a schema, of which there
 # may be several; of documents these are gone already.
@@ -58,9 +62,9 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
         templates.learn(near.shingles(staged.text(i)))
     templates.close()
     index, digits = near.Index(), []
-    for text, pinned in staged.texts(PINNED):
+    for text, answer in staged.texts():
         index.add(templates.without(near.shingles(text)))
-        digits.append("" if pinned else digest(re.sub(r"\D", "", text)))
+        digits.append("" if dates_in(answer) else digest(re.sub(r"\D", "", text)))
     numbers: dict[str, int] = {}
     answers = [numbers.setdefault(e.answer, len(numbers)) for e in entries]
 
@@ -75,10 +79,16 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
         return templates.without(near.shingles(staged.text(i)))
 
     # An estimate is good enough to keep two rows together, but not to remove one.
-    for i, j in near.similar_pairs(index, answers, threshold, read, exact=copies, skip=known):
+    for i, j, likeness in near.similar_pairs(index, answers, threshold, read, exact=copies, skip=known):
         found.clusters.join(i, j)
-        if copies(i, j):
+        if copies(i, j) and (likeness >= CLOSE if digits[i] else _numbers_agree(staged.text(i), staged.text(j))):
             found.copies.join(i, j)
+
+
+def _numbers_agree(a: str, b: str) -> bool:
+    left, right = (Counter(re.findall(r"\d\d+", text)) for text in (a, b))
+    every = (left | right).total()
+    return every - (left & right).total() <= max(STRAY, (1 - AGREE) * every)
 
 
 def _apply(entries: Sequence[Entry], found: Found) -> Counter[int]:

@@ -176,12 +176,15 @@ def similar_pairs(
     *,
     exact: Callable[[int, int], bool] = lambda i, j: True,
     skip: Callable[[int, int], bool] = lambda i, j: False,
-) -> Iterator[tuple[int, int]]:
-    """Near-duplicates (i < j). `read` gives a row's shingles, which decide where `exact` asks for it; elsewhere the
-    estimate does, which is free. `skip` may spare a pair that adds nothing."""
+) -> Iterator[tuple[int, int, float]]:
+    """Near-duplicates (i, j, likeness) with i < j.
+
+    `read` gives a row's shingles, which decide where `exact` asks for it; elsewhere the estimate does, which is free.
+    `skip` may spare a pair that adds nothing.
+    """
     cached: Any = lru_cache(maxsize=2000)(read)
     for i, j, estimate in index.candidates(answers, threshold):
         if not skip(i, j):
             likeness = jaccard(cached(i), cached(j)) if exact(i, j) else estimate
             if likeness >= threshold:
-                yield i, j
+                yield i, j, likeness

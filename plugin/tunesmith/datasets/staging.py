@@ -100,10 +100,10 @@ class Staged:
         data = json.loads(self.file.readline())
         return splits.prompt_text(Row(from_sharegpt(data["conversations"])))
 
-    def texts(self, pinned: int) -> Iterator[tuple[str, bool]]:
-        """(text, whether the answer has at least `pinned` digits) of all rows, in order."""
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(text, answer) of all rows, in order."""
         for row in self.rows():
-            yield splits.prompt_text(row), sum(c.isdigit() for c in row.answer) >= pinned
+            yield splits.prompt_text(row), row.answer
 
     def write(self, folder: Path) -> None:
         """Every split whole, as <split>.jsonl, in the order of the source."""
