@@ -52,11 +52,22 @@ class DocumentsSource(_Strict):
     fields: dict[str, str] = {}
 
 
+class CorrectionsSource(_Strict):
+    """Documents whose values people corrected, or confirmed, after a model of ours had suggested them."""
+
+    model: str = Field(description="The published name whose suggestions are meant.")
+    weight: float = Field(3.0, gt=0, le=100, description="How much a corrected row counts in training.")
+    confirmed_after_days: float | None = Field(
+        14.0, gt=0, description="A written value that stays unchanged for so long counts as confirmed; null: never."
+    )
+
+
 class Source(_Strict):
     """Exactly one key per source."""
 
     paperless: PaperlessSource | None = None
     documents: DocumentsSource | None = None
+    corrections: CorrectionsSource | None = None
     file: str | None = Field(None, description="Id of an uploaded ShareGPT or chat-messages JSONL.")
     validation: bool = Field(False, description="Rows of this file are only for validation.")
 
@@ -69,8 +80,8 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
-        if len(self.model_fields_set & {"paperless", "documents", "file"}) != 1:
-            raise ValueError("a source has exactly one of: paperless, documents, file")
+        if len(self.model_fields_set & {"paperless", "documents", "corrections", "file"}) != 1:
+            raise ValueError("a source has exactly one of: paperless, documents, corrections, file")
         return self
 
 

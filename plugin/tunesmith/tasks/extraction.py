@@ -108,7 +108,7 @@ class Extraction:
             provenance["group"] = document.group
         if len(document.text) > self.max_characters:
             provenance["cut_characters"] = len(document.text) - self.max_characters
-        return Row(messages=messages, provenance=provenance)
+        return Row(messages=messages, provenance=provenance, weight=document.weight)
 
     def _value(self, f: Field, value: Value) -> Any:
         if value is None or value == "":

@@ -5,13 +5,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from tunesmith.datasets import sources
+from tunesmith.datasets import sources, suggestions
 from tunesmith.datasets.build import build
+from tunesmith.datasets.library import Library
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
 from tunesmith.recipes import runs
 from tunesmith.recipes.context import Context
+from tunesmith.recipes.stages import preferences
 from tunesmith.store.tables import DatasetVersion
 from tunesmith.tasks.base import TASKS, Task
 from tunesmith.tasks.conversation import Row
@@ -27,15 +29,18 @@ def run(context: Context) -> dict[str, Any]:
             hint="Make two recipes, or write the documents' examples into the file.",
         )
     spec = recipe.split
+    task = _task(context, bare=bool(conversations))
+    library, synced = _library(context)
     report = build(
-        _task(context, bare=bool(conversations)),
-        documents=_documents(context),
+        task,
+        documents=_documents(context, library),
         rows=_rows(context, validation=False),
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
         out=context.folder / "dataset",
     )
-    return _keep(context, report, recipe.name)
+    pairs = preferences.write(context, task) if task else 0
+    return {**_keep(context, report, recipe.name), "library": synced, "preferences": pairs}
 
 
 def _task(context: Context, *, bare: bool) -> Task | None:
@@ -52,15 +57,44 @@ def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
             yield from sources.rows({"file": source.file}, lambda name: runs.source_path(context.workspace, name))
 
 
-def _documents(context: Context) -> Iterator[Document]:
+def _library(context: Context) -> tuple[Library | None, dict[str, Any] | None]:
+    """The library, synced, when a source reads from it, and what the sync did."""
+    if not any(source.paperless or source.corrections for source in context.recipe.sources):
+        return None, None
+    library = Library(context.workspace.database, context.settings)
+    report = library.sync()
+    context.say(f"Paperless: {report.sentence()}", data=report.as_dict())
+    return library, report.as_dict()
+
+
+def _documents(context: Context, library: Library | None) -> Iterator[Document]:
+    """Corrections first: a corrected document counts as such, not once more with its present labels."""
+    corrected: set[str] = set()
+    for source in context.recipe.sources:
+        if source.corrections and library:
+            wanted = source.corrections
+            for document in suggestions.corrections(
+                context.workspace.database,
+                wanted.model,
+                weight=wanted.weight,
+                confirmed_after_days=wanted.confirmed_after_days,
+                tags=library.tags,
+            ):
+                if document.id not in corrected:
+                    corrected.add(document.id)
+                    yield document
     for source in context.recipe.sources:
         if source.paperless:
-            wanted: dict[str, Any] = {"paperless": source.paperless.model_dump(exclude_defaults=True)}
+            found = _read(context, {"paperless": source.paperless.model_dump(exclude_defaults=True)}, library)
+            yield from (document for document in found if document.id not in corrected)
         elif source.documents:
-            wanted = {"documents": source.documents.file, "fields": source.documents.fields}
-        else:
-            continue
-        yield from sources.documents(wanted, context.settings, lambda name: runs.source_path(context.workspace, name))
+            yield from _read(context, {"documents": source.documents.file, "fields": source.documents.fields}, None)
+
+
+def _read(context: Context, source: dict[str, Any], library: Library | None) -> Iterator[Document]:
+    return sources.documents(
+        source, context.settings, lambda name: runs.source_path(context.workspace, name), library=library
+    )
 
 
 def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
