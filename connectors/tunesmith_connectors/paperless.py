@@ -165,9 +165,7 @@ class PaperlessClient(Wire):
                 raise
             if not results:
                 return
-            for wire in results:
-                self._read(wire, Lookups())
-            upto = moment(results[-1]["modified"])
+            upto = max(map(self._checked, results))
             if at is not None and upto < at:
                 raise self._nonsense("documents/", "documents that are not in the order of their modification")
             yield WirePage(results, upto)
@@ -193,7 +191,7 @@ class PaperlessClient(Wire):
             asked = {"page_size": page_size, "ordering": "id", "fields": _FIELDS, "id__in": some}
             results, _ = self._page("documents/", asked)
             for wire in results:
-                self._read(wire, Lookups())
+                self._checked(wire)
             yield results
 
     # -- writes -------------------------------------------------------------------------------------------------
@@ -216,6 +214,14 @@ class PaperlessClient(Wire):
         made = self._call("POST", f"{kind}/", json={"name": name, "matching_algorithm": 0})
         self._lookups = None
         return int(made["id"])
+
+    def _checked(self, wire: dict[str, Any]) -> str:
+        """When the document was modified, if it can be read at all."""
+        self._read(wire, Lookups())
+        try:
+            return moment(wire["modified"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._nonsense("documents/", repr(error)) from error
 
     def _read(self, wire: dict[str, Any], lookups: Lookups) -> PaperlessDocument:
         try:

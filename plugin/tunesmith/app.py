@@ -8,7 +8,7 @@ import httpx
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.api import chat, datasets, files, fine_tuning, health, models, problems, recipes
+from tunesmith.api import chat, datasets, files, fine_tuning, health, library, models, problems, recipes
 from tunesmith.serving.pool import ServerPool
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
         models.router,
         recipes.router,
         datasets.router,
+        library.router,
     ):
         app.include_router(router, responses=problems.RESPONSES)
     app.include_router(health.router)

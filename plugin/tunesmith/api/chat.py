@@ -12,15 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from tunesmith.api.dependencies import CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
-from tunesmith.errors import BadInput, Unavailable
-from tunesmith.recipes import models
-from tunesmith.recipes.context import target_for
+from tunesmith.errors import Unavailable
+from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
-from tunesmith.serving.targets.base import Deployment, Endpoint
-from tunesmith.store.tables import ModelVersion
-from tunesmith.store.workspace import Workspace
-from tunesmith.tasks.base import TASKS
-from tunesmith.tasks.conversation import Message
 
 router = APIRouter(prefix="/v1/chat", tags=[OPENAI])
 
@@ -67,7 +61,7 @@ async def create_chat_completion(
     """Chat with a published model, by its name or `name:version`."""
     asked = body.model_dump(mode="json", exclude_unset=True)
     version = await run_in_threadpool(models.find, workspace, body.model)
-    endpoint, passed = await run_in_threadpool(_prepare, workspace, pool, version, asked)
+    endpoint, passed = await run_in_threadpool(answering.prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
     )
@@ -78,28 +72,6 @@ async def create_chat_completion(
     if body.stream and response.status_code == 200:
         return StreamingResponse(_relay(response), media_type="text/event-stream")
     return await _whole(response, body.model)
-
-
-def _prepare(
-    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
-) -> tuple[Endpoint, dict[str, Any]]:
-    deployment = Deployment.from_dict(version.deployment)
-    target = target_for(workspace.settings, deployment.target)
-    endpoint = pool.endpoint(deployment)
-    task = TASKS.get(version.task["name"])(version.task["spec"])
-    plain = [message for message in map(_plain, asked["messages"]) if message is not None]
-    constraint = task.constraint(plain) if len(plain) == len(asked["messages"]) else None
-    return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
-
-
-def _plain(message: dict[str, Any]) -> Message | None:
-    """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
-    role, content = message.get("role"), message.get("content")
-    if role not in ("system", "user", "assistant", "tool", "developer"):
-        raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
-    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
-        content = "".join(part["text"] for part in content)
-    return Message(role=role, content=content) if isinstance(content, str) else None
 
 
 async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:

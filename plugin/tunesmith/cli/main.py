@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import inspect
+from tunesmith.cli import inspect, library
 
 app = typer.Typer(
     help="Fine-tuning as a tool: documents in, a small model that was measured to be better out.",
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.add_typer(inspect.jobs, name="jobs")
 app.add_typer(inspect.models, name="models")
 app.add_typer(inspect.keys, name="keys")
+app.add_typer(library.library, name="library")
+app.command()(library.suggest)
 
 
 @app.command()

@@ -262,3 +262,8 @@ def _with(document: Document, values: Mapping[str, Any]) -> Document:
 
 def _added(found: PaperlessDocument) -> str:
     return found.added.isoformat() if found.added else ""
+
+
+def day(said: Any) -> str:
+    """An ISO date. Raises ValueError."""
+    return date.fromisoformat(str(said)).isoformat()

@@ -1,0 +1,38 @@
+"""Asking a published model: where it answers, and the request as its target understands it."""
+
+from typing import Any
+
+from tunesmith.errors import BadInput
+from tunesmith.recipes.context import target_for
+from tunesmith.serving.pool import ServerPool
+from tunesmith.serving.targets.base import Deployment, Endpoint
+from tunesmith.store.tables import ModelVersion
+from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.base import TASKS, Task
+from tunesmith.tasks.conversation import Message
+
+
+def task_of(version: ModelVersion) -> Task:
+    return TASKS.get(version.task["name"])(version.task["spec"])
+
+
+def prepare(
+    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
+) -> tuple[Endpoint, dict[str, Any]]:
+    """`asked` is a chat completion's body; the answer will be held to the task's format."""
+    deployment = Deployment.from_dict(version.deployment)
+    target = target_for(workspace.settings, deployment.target)
+    endpoint = pool.endpoint(deployment)
+    plain = [message for message in map(_plain, asked["messages"]) if message is not None]
+    constraint = task_of(version).constraint(plain) if len(plain) == len(asked["messages"]) else None
+    return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
+
+
+def _plain(message: dict[str, Any]) -> Message | None:
+    """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "user", "assistant", "tool", "developer"):
+        raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
+    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
+        content = "".join(part["text"] for part in content)
+    return Message(role=role, content=content) if isinstance(content, str) else None
