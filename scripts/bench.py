@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_route
 import bench_service
+import bench_sync
 import bench_training
 
 from tunesmith.datasets import sources
@@ -28,6 +29,7 @@ def main() -> None:
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n{versions}")
     bench_service.main()
     bench_route.main()
+    bench_sync.main()
     settings = Settings()
     base = base_models.resolve("smollm2-135m-instruct", settings)
     with tempfile.TemporaryDirectory() as place:

@@ -325,7 +325,7 @@ def test_a_model_that_answers_no_object_stores_nothing(
     workspace: Workspace, fake: FakePaperless, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suggest, "complete", lambda *_: "I think it is an invoice.")
-    with pytest.raises(Unavailable, match="JSON object"):
+    with pytest.raises(Unavailable, match="in its format"):
         ask(workspace, write="amount")
     assert fake.writes == []
     with workspace.database.read() as session:

@@ -61,6 +61,9 @@ async def create_chat_completion(
     """Chat with a published model, by its name or `name:version`."""
     asked = body.model_dump(mode="json", exclude_unset=True)
     version = await run_in_threadpool(models.find, workspace, body.model)
+    tool = answering.forced_tool(version, asked)
+    if tool:
+        asked = answering.without_tools(asked)
     endpoint, passed = await run_in_threadpool(answering.prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
@@ -71,7 +74,7 @@ async def create_chat_completion(
         raise Unavailable(f"{body.model} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
     if body.stream and response.status_code == 200:
         return StreamingResponse(_relay(response), media_type="text/event-stream")
-    return await _whole(response, body.model)
+    return await _whole(response, body.model, tool)
 
 
 async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -82,7 +85,7 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
         await response.aclose()
 
 
-async def _whole(response: httpx.Response, name: str) -> Response:
+async def _whole(response: httpx.Response, name: str, tool: str | None) -> Response:
     raw = await response.aread()
     await response.aclose()
     try:
@@ -93,4 +96,6 @@ async def _whole(response: httpx.Response, name: str) -> Response:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")
     if response.status_code == 200:
         content["model"] = name
+        if tool:
+            content = answering.as_tool_call(content, tool)
     return JSONResponse(content, response.status_code)

@@ -28,6 +28,35 @@ def prepare(
     return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
 
 
+def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:
+    """The one tool that the caller insists on, when the model's whole answer is what such a call would carry.
+
+    Programs ask so for JSON. A model tuned to answer with that JSON needs no tool syntax: its answer is the arguments.
+    """
+    tools, choice = asked.get("tools") or [], asked.get("tool_choice")
+    insists = choice == "required" or (isinstance(choice, dict) and choice.get("type") == "function")
+    if version.task["name"] != "extraction" or not insists or len(tools) != 1 or asked.get("stream"):
+        return None
+    name = tools[0].get("function", {}).get("name")
+    return str(name) if name else None
+
+
+def without_tools(asked: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in asked.items() if k not in ("tools", "tool_choice", "parallel_tool_calls")}
+
+
+def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A completion whose answers are calls of the tool `name`."""
+    for place, choice in enumerate(content.get("choices", [])):
+        message = choice["message"]
+        call = {"name": name, "arguments": message.get("content") or ""}
+        message["tool_calls"] = [{"id": f"call_{place}", "type": "function", "function": call}]
+        message["content"] = None
+        if choice.get("finish_reason") == "stop":
+            choice["finish_reason"] = "tool_calls"
+    return content
+
+
 def _plain(message: dict[str, Any]) -> Message | None:
     """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
     role, content = message.get("role"), message.get("content")

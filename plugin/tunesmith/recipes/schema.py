@@ -29,6 +29,21 @@ class TaskSpec(_Strict):
         description="Field name → string, date, money, number, boolean or {enum: […]}; or a JSON Schema.",
     )
     system: str | None = Field(None, description="Replaces the system message that the task writes.")
+    preset: Literal["custom_fields", "paperless_ai", "paperless_gpt"] | None = Field(
+        None, description="An extraction that answers another program's prompt in that program's form."
+    )
+    prompt: str | None = Field(
+        None, description="That program's prompt with its places; `tunesmith run` reads it from `prompt_file`."
+    )
+    custom_fields: list[str] = Field([], description="With a preset: only these custom fields. Default: all.")
+
+    @model_validator(mode="after")
+    def _preset_alone(self) -> "TaskSpec":
+        if self.preset and (self.schema_ or self.system or self.type not in (None, "extraction")):
+            raise ValueError("a preset is an extraction with a schema and a prompt of its own")
+        if self.prompt and not self.preset:
+            raise ValueError("a prompt goes with a preset; use system")
+        return self
 
 
 class PaperlessSource(_Strict):

@@ -17,7 +17,7 @@ from tunesmith.serving.pool import ServerPool
 from tunesmith.store.database import Database
 from tunesmith.store.tables import ModelVersion, Run, Suggestion
 from tunesmith.store.workspace import Workspace
-from tunesmith.tasks.style import parse_object
+from tunesmith.tasks.extraction import Extraction
 from tunesmith_connectors.paperless import Lookups, PaperlessDocument
 
 
@@ -79,17 +79,23 @@ def view(row: Suggestion, *, asked: bool, written: Written) -> dict[str, Any]:
 def _ask(workspace: Workspace, pool: ServerPool, version: ModelVersion, found: PaperlessDocument) -> dict[str, Any]:
     if not found.content.strip():
         raise BadInput(f"Document {found.id} has no text.", code="empty_text", hint="Run OCR on it in Paperless.")
-    messages = answering.task_of(version).prompt(found.content)
+    task = answering.task_of(version)
+    if not isinstance(task, Extraction):
+        raise BadInput(
+            f"{version.name} does the task {task.name}.", hint="Only extractions suggest values.", param="model"
+        )
+    details = {"title": found.title, "filename": found.original_file_name, "document_type": found.document_type}
+    messages = task.prompt(found.content, **details, created=found.created)
     request = {"model": version.name, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
     endpoint, body = answering.prepare(workspace, pool, version, request)
     with httpx.Client(timeout=300.0) as client:
         said = complete(client, endpoint, body)
-    answer = parse_object(said, fenced=True)
+    answer = task.read(said, fenced=True)
     if answer is None:
         raise Unavailable(
-            f"{version.name} did not answer with a JSON object: {said[:120]!r}.",
+            f"{version.name} did not answer in its format: {said[:120]!r}.",
             code="no_answer",
-            hint="Only models of the task extraction suggest values.",
+            hint="Ask again, or train it on more rows.",
             retryable=False,
         )
     return answer

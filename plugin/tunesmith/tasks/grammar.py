@@ -25,22 +25,31 @@ _ASCII_CHAR = r"char ::= [ !#-\[\]-~] | escape"
 
 
 def build_grammar(
-    fields: Sequence[Field], style: Style, text: str, offered: Mapping[str, Sequence[str]] | None = None
+    fields: Sequence[Field],
+    style: Style,
+    text: str,
+    offered: Mapping[str, Sequence[str]] | None = None,
+    pairs: bool = False,
 ) -> str:
-    """The grammar of one answer. `text` is the document; `offered` its closed lists of values, by field name."""
+    """The grammar of one answer. `text` is the document; `offered` its closed lists of values, by field name.
+    `pairs`: an array of {field, value} in place of an object."""
     stretches = Stretches(text, style)
     values = [" | ".join(_value(f, style, stretches, (offered or {}).get(f.name, ()))) for f in fields]
-    rules = [*_object(fields, style), *(f"value-{i} ::= {v}" for i, v in enumerate(values)), *stretches.rules]
+    rules = [*_object(fields, style, pairs), *(f"value-{i} ::= {v}" for i, v in enumerate(values)), *stretches.rules]
     return "\n".join([*rules, _ASCII_CHAR if style.ascii else _CHAR, _COMMON.strip()]) + "\n"
 
 
-def _object(fields: Sequence[Field], style: Style) -> list[str]:
+def _object(fields: Sequence[Field], style: Style, as_pairs: bool) -> list[str]:
     line = "" if style.indent is None else "\n" + style.indent
     opening, closing = "{" + line, ("" if style.indent is None else "\n") + "}"
     if style.fence:
         opening, closing = f"{style.fence}\n{opening}", f"{closing}\n```"
     comma = style.item + line
     pairs = [(style.plain(f.name) + style.key, f"value-{i}") for i, f in enumerate(fields)]
+    if as_pairs:
+        opening, closing = opening.replace("{", "["), closing.replace("}", "]")
+        head, middle = '{"field"' + style.key, f'{style.item}"value"{style.key}'
+        pairs = [(head + style.plain(f.name) + middle, f'value-{i} "}}"') for i, f in enumerate(fields)]
     if not any(f.optional for f in fields):
         body = " ".join(f"{literal((comma if i else '') + key)} {value}" for i, (key, value) in enumerate(pairs))
         return [f"root ::= {literal(opening)} {body} {literal(closing)}"]

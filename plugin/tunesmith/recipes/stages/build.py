@@ -15,6 +15,7 @@ from tunesmith.recipes import runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.stages import preferences
 from tunesmith.store.tables import DatasetVersion
+from tunesmith.tasks import presets
 from tunesmith.tasks.base import TASKS, Task
 from tunesmith.tasks.conversation import Row
 from tunesmith.tasks.document import Document
@@ -29,11 +30,11 @@ def run(context: Context) -> dict[str, Any]:
             hint="Make two recipes, or write the documents' examples into the file.",
         )
     spec = recipe.split
-    task = _task(context, bare=bool(conversations))
     library, synced = _library(context)
+    task = _task(context, library, bare=bool(conversations))
     report = build(
         task,
-        documents=_documents(context, library),
+        documents=(presets.document_for(recipe.task.preset, d) for d in _documents(context, library)),
         rows=_rows(context, validation=False),
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
@@ -43,12 +44,16 @@ def run(context: Context) -> dict[str, Any]:
     return {**_keep(context, report, recipe.name), "library": synced, "preferences": pairs}
 
 
-def _task(context: Context, *, bare: bool) -> Task | None:
+def _task(context: Context, library: Library | None, *, bare: bool) -> Task | None:
     """The task that the recipe names; None lets uploaded conversations show what they are."""
     spec = context.recipe.task
     if bare and not spec.type:
         return None
-    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude={"type"}))
+    if spec.preset:
+        fields = library.lookups().custom_fields.values() if library else ()
+        known = [presets.Definition(f.name, f.data_type, f.options) for f in fields]
+        return TASKS.get("extraction")(presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields))
+    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude=own))
 
 
 def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
