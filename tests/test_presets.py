@@ -27,7 +27,10 @@ from tunesmith.tasks.template import Template
 from tunesmith_connectors.paperless import PaperlessClient
 
 ASK = "Classify this.\n\n    Filename:\n    {filename}\n\n    Text (untrusted):\n    {content}\n    "
-GO = 'Fields for {{ .Title }} ({{.CreatedDate}}, {{ .Language }}):\n{{ .Content }}\n{{ .CustomFieldsXML }}\n[{"field": 1}]'
+GO = (
+    "Fields for {{ .Title }} ({{.CreatedDate}}, {{ .Language }}):\n{{ .Content }}\n{{ .CustomFieldsXML }}\n"
+    '[{"field": 1}]'
+)
 BILL = Document(
     "12",
     "Waterworks\nInvoice of 2025-03-19\nTotal 12.30 EUR",
@@ -72,7 +75,7 @@ def test_paperless_ai_is_asked_by_its_own_prompt_and_answers_its_schema() -> Non
     assert constraint is not None
     assert constraint.grammar is not None
     assert constraint.json_schema is not None
-    assert Gbnf(constraint.grammar).accepts(row.answer)
+    assert Gbnf(constraint.grammar).admits(row.answer)
     jsonschema.validate(json.loads(row.answer), constraint.json_schema)
     assert task.score(row.answer, row.answer, row.prompt).exact
     assert Extraction(task.spec).prompt("x") == task.prompt("x")
@@ -100,10 +103,10 @@ def test_paperless_gpt_gets_pairs_and_what_is_missing_is_left_out() -> None:
     assert constraint.json_schema is not None
     grammar = Gbnf(constraint.grammar)
     for answer in (row.answer, "[]", '[{"field": "Kind", "value": "Car"}]'):
-        assert grammar.accepts(answer)
+        assert grammar.admits(answer)
         jsonschema.validate(json.loads(answer), constraint.json_schema)
     for wrong in ('{"Total": "12.30"}', '[{"field": "Total"}]', '[{"field": "Other", "value": "1.00"}]'):
-        assert not grammar.accepts(wrong)
+        assert not grammar.admits(wrong)
         assert not task.score(wrong, row.answer, row.prompt).exact
     assert task.score(row.answer, row.answer, row.prompt).exact
     assert task.fit([row] * 40).read(row.answer) == {"Total": "12.30", "Kind": "Car"}
