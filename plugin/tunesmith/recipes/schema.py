@@ -39,8 +39,8 @@ class TaskSpec(_Strict):
 
     @model_validator(mode="after")
     def _preset_alone(self) -> "TaskSpec":
-        if self.preset and (self.schema_ or self.system or self.type not in (None, "extraction")):
-            raise ValueError("a preset is an extraction with a schema and a prompt of its own")
+        if self.preset and (self.schema_ or self.type not in (None, "extraction")):
+            raise ValueError("a preset is an extraction with a schema of its own")
         if self.prompt and not self.preset:
             raise ValueError("a prompt goes with a preset; use system")
         return self

@@ -103,7 +103,8 @@ class Extraction:
         if self.template:
             shown = {name: "" if value is None else str(value) for name, value in details.items()}
             filled = self.template.filled({**shown, "content": text[: self.max_characters]})
-            return [{"role": "user", "content": filled}]
+            system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+            return [*system, {"role": "user", "content": filled}]
         return [
             {"role": "system", "content": self.system or system_prompt(self.fields)},
             {"role": "user", "content": user_prompt(text, self.max_characters)},
