@@ -60,10 +60,11 @@ def write_back(
             result.kept[name] = why
             continue
         try:
-            wire = _wire_value(
-                client, suggestion.places[name], suggestion.answer[name], lookups, create and not dry_run
-            )
-        except (ValueError, TypeError, PaperlessError) as error:
+            place, said = suggestion.places[name], suggestion.answer[name]
+            wire = _wire_value(place, said, lookups)
+            if wire is _ABSENT:
+                wire = _made(client, place, said, create, dry_run)
+        except (ValueError, PaperlessError) as error:
             if isinstance(error, PaperlessError) and error.retryable:
                 raise
             result.kept[name] = f"{error} {error.hint}" if isinstance(error, PaperlessError) else f"{error}."
@@ -97,14 +98,17 @@ def _reason_to_keep(
 
 
 def _wire_value(place: str, said: Any, lookups: Lookups) -> Any:
-    """`_ABSENT` for a name that is not there. Raises ValueError, TypeError or PaperlessError for what cannot be."""
+    """`_ABSENT` for a name that is not there. Raises ValueError or PaperlessError for what cannot be."""
     if place in _LOOKUP_OF:
         known: dict[int, str] = getattr(lookups, _LOOKUP_OF[place])
         return next((i for i, name in known.items() if same(name, said)), _ABSENT)
     if place == "created":
         return suggestions.day(said)
     number = lookups.ids("custom_fields", [place.removeprefix("custom_field/")])[0]
-    return lookups.custom_fields[number].to_wire(said)
+    try:
+        return lookups.custom_fields[number].to_wire(said)
+    except TypeError as error:
+        raise ValueError(f"{said!r} is no {lookups.custom_fields[number].data_type}") from error
 
 
 def _made(client: PaperlessClient, place: str, said: Any, create: bool, dry_run: bool) -> int | None:
