@@ -48,16 +48,15 @@ class Preference:
 def place_of(name: str, fields: Mapping[str, str], lookups: Lookups) -> str | None:
     """Where a task's field lies in Paperless: as the recipe maps it, else a built-in field or the custom field of its
     name; `amount` may be the only monetary one. None when it lies nowhere."""
-    if name in fields:
-        where = fields[name]
-        return BUILT_IN.get(where, where)
     by_name = {f.name.casefold(): f.name for f in lookups.custom_fields.values()}
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if name.casefold() in by_name:
-        return f"custom_field/{by_name[name.casefold()]}"
+    where = fields.get(name, name)
+    if where in BUILT_IN:
+        return BUILT_IN[where]
+    custom = where.removeprefix("custom_field/").casefold()
+    if custom in by_name:
+        return f"custom_field/{by_name[custom]}"
     money = [f.name for f in lookups.custom_fields.values() if f.data_type == "monetary"]
-    return f"custom_field/{money[0]}" if name == "amount" and len(money) == 1 else None
+    return f"custom_field/{money[0]}" if name == "amount" and name not in fields and len(money) == 1 else None
 
 
 def values_at(found: PaperlessDocument, places: Mapping[str, str]) -> dict[str, Any]:
@@ -236,7 +235,7 @@ def _document(suggestion: Suggestion, judged: Mapping[str, Verdict], weight: flo
     values: dict[str, Any] = dict(suggestion.answer)
     for name in suggestion.places:
         now = suggestion.current.get(name)
-        if name in judged or now not in (None, ""):
+        if (name in judged or now not in (None, "")) and not same(now, values[name]):
             values[name] = now
     corrected = sorted(name for name, verdict in judged.items() if verdict == "corrected")
     return Document(

@@ -55,6 +55,11 @@ def write_back(
     with database.read() as session:
         earlier = suggestions.of_document(session, found)
     for name in dict.fromkeys(wanted):
+        if _finished_unnoticed(suggestion, name, found) and not dry_run:
+            with database.write() as session:
+                suggestions.wrote(session, found, suggestion.id, {name: suggestion.answer[name]})
+            result.fields[name] = suggestion.answer[name]
+            continue
         why = _reason_to_keep(suggestion, name, found, earlier)
         if why:
             result.kept[name] = why
@@ -76,6 +81,13 @@ def write_back(
                 continue
         result.fields[name] = suggestion.answer[name]
     return result
+
+
+def _finished_unnoticed(suggestion: Suggestion, name: str, found: PaperlessDocument) -> bool:
+    """Whether a write that was under way when something stopped did arrive."""
+    if suggestion.written.get(name, "") is not None:
+        return False
+    return same(values_at(found, {name: suggestion.places[name]})[name], suggestion.answer[name])
 
 
 def _reason_to_keep(
