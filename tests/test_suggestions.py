@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from fakes.paperless import FakePaperless
 from test_paperless import FIELDS, document, lines
-from tunesmith.datasets import suggestions, writing
+from tunesmith.datasets import suggestions
 from tunesmith.datasets.library import Library
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.recipes import answering, models, suggest
@@ -341,4 +341,3 @@ def test_place_of_a_field() -> None:
         "day": "created", "kind": "document_type", "amount": "custom_field/Total", "TOTAL": "custom_field/Total",
         "date": "created", "nowhere": None,
     }  # fmt: skip
-    assert writing.Written().fields == {}

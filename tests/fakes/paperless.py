@@ -11,12 +11,14 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 LOOKUPS = ("tags", "correspondents", "document_types", "storage_paths", "custom_fields")
+_moment = lru_cache(100_000)(datetime.fromisoformat)
 _FILTERS: dict[str, Callable[[dict[str, Any], str], bool]] = {
     "tags__id__all": lambda d, v: set(map(int, v.split(","))) <= set(d["tags"]),
     "tags__id__in": lambda d, v: bool(set(map(int, v.split(","))) & set(d["tags"])),
@@ -25,7 +27,7 @@ _FILTERS: dict[str, Callable[[dict[str, Any], str], bool]] = {
     "storage_path__id__in": lambda d, v: d["storage_path"] in set(map(int, v.split(","))),
     "created__date__gte": lambda d, v: date.fromisoformat(d["created"]) >= date.fromisoformat(v),
     "created__date__lte": lambda d, v: date.fromisoformat(d["created"]) <= date.fromisoformat(v),
-    "modified__gte": lambda d, v: datetime.fromisoformat(d["modified"]) >= datetime.fromisoformat(v),
+    "modified__gte": lambda d, v: _moment(d["modified"]) >= _moment(v),
     "id__in": lambda d, v: d["id"] in set(map(int, v.split(","))),
 }
 
@@ -35,7 +37,7 @@ def _by_id(item: dict[str, Any]) -> Any:
 
 
 def _by_modified(item: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(item["modified"]), item["id"]
+    return _moment(item["modified"]), item["id"]
 
 
 class FakePaperless:

@@ -7,7 +7,8 @@ network, this process) leaves whole pages behind, and the next sync goes on from
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 from tunesmith.datasets import suggestions
 from tunesmith.store.database import Database
 from tunesmith.store.tables import LibraryDocument, LibraryState
-from tunesmith_connectors.paperless import Lookups, PaperlessClient, PaperlessError
+from tunesmith_connectors.paperless import Lookups, PaperlessClient, PaperlessError, WirePage
 
 OVERLAP = timedelta(minutes=2)  # a change is stamped before it is committed, and clocks are not one
 COMPARE_EVERY = 24 * 3600.0  # seconds between comparisons of all ids
@@ -53,7 +54,7 @@ def sync(database: Database, client: PaperlessClient, url: str, *, full: bool = 
     report = SyncReport(full=bool(walk["full"]), resumed=bool(walk["resumed"]))
     lookups = Lookups.of(wire_lookups)
     cursor = state.cursor
-    for page in client.changes(walk["at"]):
+    for page in _ahead(client.changes(walk["at"])):
         cursor = page.upto
         with database.write() as session:
             _keep(session, page.documents, lookups, report)
@@ -88,6 +89,15 @@ def _begin(database: Database, url: str, lookups: dict[str, Any], full: bool) ->
         at = None if full or state.cursor is None else _before(state.cursor)
         state.walk = {"at": at, "full": full or state.cursor is None}
         return state, {**state.walk, "resumed": False}
+
+
+def _ahead(pages: Iterator[WirePage]) -> Iterator[WirePage]:
+    """The same pages, the next one being fetched while one is stored: two in memory at a time."""
+    with ThreadPoolExecutor(1, thread_name_prefix="library") as fetcher:
+        following = fetcher.submit(next, pages, None)
+        while (page := following.result()) is not None:
+            following = fetcher.submit(next, pages, None)
+            yield page
 
 
 def _keep(session: Session, wires: Sequence[dict[str, Any]], lookups: Lookups, report: SyncReport) -> None:
