@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -117,3 +118,27 @@ def test_command_line(workspace: Workspace, fake: FakePaperless, client: TestCli
         assert run.invoke(command_line, ["suggest", "extractor", "--document", "99"]).exit_code == 1
     finally:
         get_settings.cache_clear()
+
+
+def test_a_program_that_requires_a_tool_gets_a_call_of_it(client: TestClient) -> None:
+    """Paperless-ngx 3 with an OpenAI-like backend asks so; the model never sees the tool, only its own prompt."""
+    sent: list[Any] = []
+
+    def model(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        message = {"role": "assistant", "content": '{"title": "Water"}'}
+        return httpx.Response(200, json={"choices": [{"finish_reason": "stop", "index": 0, "message": message}]})
+
+    app: Any = client.app
+    app.state.http = httpx.AsyncClient(transport=httpx.MockTransport(model))
+    tool = {"type": "function", "function": {"name": "DocumentClassifierSchema", "parameters": {"type": "object"}}}
+    asked = {"model": "extractor", "messages": [{"role": "user", "content": "Classify."}], "tools": [tool]}
+    choice = client.post("/v1/chat/completions", json={**asked, "tool_choice": "required"}).json()["choices"][0]
+    call = choice["message"]["tool_calls"][0]["function"]
+    assert (call["name"], json.loads(call["arguments"])) == ("DocumentClassifierSchema", {"title": "Water"})
+    assert choice["finish_reason"] == "tool_calls"
+    assert "tools" not in sent[0]
+    assert "tool_choice" not in sent[0]
+    plain = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]
+    assert plain["content"] == '{"title": "Water"}'
+    assert "tools" in sent[1]
