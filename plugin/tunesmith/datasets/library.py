@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 
 from tunesmith.datasets.library_sync import SyncReport, sync
 from tunesmith.datasets.paperless_access import connect
@@ -107,15 +107,15 @@ class Library:
             if wanted_tags <= set(wire.get("tags") or []):
                 yield read_document(wire, lookups)
 
-    def _stream(self, query: Select[tuple[int, str]], allowed: Collection[int] | None) -> Iterator[dict[str, Any]]:
+    def _stream(self, query: Any, allowed: Collection[int] | None) -> Iterator[dict[str, Any]]:
         last = -1
         while True:
             page = query.where(LibraryDocument.id > last).order_by(LibraryDocument.id).limit(BATCH)
             with self._database.read() as session:
                 rows = session.execute(page).all()
-            for number, wire in rows:
-                if allowed is None or number in allowed:
-                    yield json.loads(wire)
+            for row in rows:
+                if allowed is None or row.id in allowed:
+                    yield json.loads(row.wire)
             if len(rows) < BATCH:
                 return
-            last = rows[-1][0]
+            last = rows[-1].id

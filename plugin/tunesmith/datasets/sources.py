@@ -79,7 +79,7 @@ def _from_paperless(query: Any, settings: Settings, library: "Library | None") -
             hint=f"Use: {', '.join(_KEYS)}.",
         )
     fields = _checked(query.get("fields") or {})
-    wanted = {
+    wanted: dict[str, Any] = {
         "tags": _names(query, "tags"),
         "document_types": _names(query, "document_types"),
         "correspondents": _names(query, "correspondents"),
