@@ -19,7 +19,7 @@ from tunesmith.datasets.library import Library
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
 
-COUNT, PAGE, CHARACTERS = 5000, 200, 2000
+COUNT, PAGE, CHARACTERS = 5000, 500, 2000
 FIELDS = (
     "id,title,content,created,added,modified,correspondent,document_type,storage_path,tags,custom_fields,"
     "original_file_name"

@@ -52,6 +52,7 @@ def fake() -> Iterator[FakePaperless]:
 @pytest.fixture
 def workspace(tmp_path: Path, fake: FakePaperless, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(library_sync, "PAGE", 200)
     settings = Settings(home=tmp_path / "home", paperless_url=fake.url, paperless_token=SecretStr("secret"))
     opened = Workspace.open(settings)
     yield opened

@@ -22,6 +22,7 @@ from tunesmith.store.tables import LibraryDocument, LibraryState
 from tunesmith_connectors.paperless import Lookups, PaperlessClient, PaperlessError, WirePage
 
 OVERLAP = timedelta(minutes=2)  # a change is stamped before it is committed, and clocks are not one
+PAGE = 500  # documents that are stored in one transaction
 COMPARE_EVERY = 24 * 3600.0  # seconds between comparisons of all ids
 
 
@@ -54,7 +55,7 @@ def sync(database: Database, client: PaperlessClient, url: str, *, full: bool = 
     report = SyncReport(full=bool(walk["full"]), resumed=bool(walk["resumed"]))
     lookups = Lookups.of(wire_lookups)
     cursor = state.cursor
-    for page in _ahead(client.changes(walk["at"])):
+    for page in _ahead(client.changes(walk["at"], PAGE)):
         cursor = page.upto
         with database.write() as session:
             _keep(session, page.documents, lookups, report)
@@ -111,7 +112,7 @@ def _keep(session: Session, wires: Sequence[dict[str, Any]], lookups: Lookups, r
     old = [number for number in rows if number in known]
     if old:
         session.execute(delete(LibraryDocument).where(LibraryDocument.id.in_(old)))
-    session.execute(insert(LibraryDocument), list(rows.values()))
+    session.connection().execute(insert(LibraryDocument), list(rows.values()))
     report.new += len(rows) - len(old)
     report.changed += len(old)
     report.judged += suggestions.observe(session, [wire for wire in wires if wire["id"] in rows], lookups)
