@@ -286,6 +286,14 @@ def test_a_wrong_token_keeps_what_is_here(library: Library, fake: FakePaperless,
     assert len(here(workspace)) == COUNT
 
 
+@pytest.mark.parametrize("content", ["\x00 NUL", "half a pair \ud83d", "שלום", "x" * 5_000_000])
+def test_odd_texts_come_as_they_are(library: Library, fake: FakePaperless, content: str) -> None:
+    fake.documents[:] = [document(1, content=content)]
+    library.sync()
+    assert library.document(1).content == content
+    assert library.sync().changed == 0
+
+
 def test_status_before_and_after(library: Library) -> None:
     assert library.status()["documents"] == 0
     library.sync()

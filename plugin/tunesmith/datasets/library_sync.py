@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
@@ -119,11 +120,14 @@ def _keep(session: Session, wires: Sequence[dict[str, Any]], lookups: Lookups, r
 
 
 def _row(wire: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(wire, ensure_ascii=False)
+    try:
+        text = to_json(wire).decode()
+    except ValueError:  # half a surrogate pair, which only JSON can carry
+        text = json.dumps(wire)
     created = wire.get("created")
     return {
         "id": int(wire["id"]),
-        "digest": hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest(),
+        "digest": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         "created": str(created)[:10] if created else None,
         "correspondent": wire.get("correspondent"),
         "document_type": wire.get("document_type"),
