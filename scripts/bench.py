@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import bench_datasets
 import bench_route
 import bench_service
+import bench_sync
 import bench_training
 
 from tunesmith.datasets import sources
@@ -30,6 +31,7 @@ def main() -> None:
     bench_service.main()
     bench_route.main()
     bench_datasets.main()
+    bench_sync.main()
     settings = Settings()
     base = base_models.resolve("smollm2-135m-instruct", settings)
     with tempfile.TemporaryDirectory() as place:

@@ -1,19 +1,16 @@
-"""Client of Paperless-ngx's REST API, version 9: lookups, and documents by filters that cannot be misspelt.
+"""Client of Paperless-ngx's REST API, version 9: lookups, documents by filters that cannot be misspelt, single writes.
 
 Paperless silently ignores filters it does not know, so a typo would export the whole library. Therefore filters
 are arguments with names, names are turned into ids first, and every page is checked for order and completeness.
 """
 
 import json
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
 
-import httpx
-
+from tunesmith_connectors.paperless_query import check_query
 from tunesmith_connectors.paperless_values import (
     LOOKUPS,
     CustomField,
@@ -23,8 +20,10 @@ from tunesmith_connectors.paperless_values import (
     PaperlessError,
     read_document,
 )
+from tunesmith_connectors.paperless_wire import API_VERSION, PaperlessRefused, PaperlessUnavailable, Wire
 
 __all__ = [
+    "API_VERSION",
     "CustomField",
     "Lookups",
     "Money",
@@ -33,79 +32,32 @@ __all__ = [
     "PaperlessError",
     "PaperlessRefused",
     "PaperlessUnavailable",
+    "WirePage",
+    "check_query",
+    "moment",
 ]
 
-API_VERSION = 9
 LOOKUP_PAGE = 1000
+ID_PAGE = 100_000  # the most that Paperless takes
 _FIELDS = (
     "id,title,content,created,added,modified,correspondent,document_type,storage_path,tags,custom_fields,"
     "original_file_name"
 )
-_OPERATORS: dict[str, set[str]] = {
-    "basic": {"exact", "in", "isnull", "exists"},
-    "string": {"icontains", "istartswith", "iendswith"},
-    "arithmetic": {"gt", "gte", "lt", "lte", "range"},
-    "containment": {"contains"},
-}
-_BY_TYPE: dict[str, tuple[str, ...]] = {
-    "string": ("basic", "string"),
-    "longtext": ("basic", "string"),
-    "url": ("basic", "string"),
-    "date": ("basic", "arithmetic"),
-    "boolean": ("basic",),
-    "integer": ("basic", "arithmetic"),
-    "float": ("basic", "arithmetic"),
-    "monetary": ("basic", "string", "arithmetic"),
-    "documentlink": ("basic", "containment"),
-    "select": ("basic",),
-}
+WRITABLE = ("title", "created", "correspondent", "document_type", "storage_path")
 
 
-class PaperlessUnavailable(PaperlessError):
-    """Paperless does not answer, or answers nonsense."""
+@dataclass(frozen=True)
+class WirePage:
+    """A complete page of documents in wire form. Everything modified before `upto` (UTC) has been seen with it."""
+
+    documents: list[dict[str, Any]]
+    upto: str
 
 
-class PaperlessRefused(PaperlessError):
-    """Paperless answers, and says no."""
+class PaperlessClient(Wire):
+    """Reads from and writes to one Paperless."""
 
-
-class PaperlessClient:
-    """Reads from one Paperless. Close it, or use it as a context manager.
-
-    `transport` replaces the network in tests; `sleep` is called with seconds between tries.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        transport: httpx.BaseTransport | None = None,
-        timeout: float = 60.0,
-        tries: int = 5,
-        sleep: Callable[[float], None] | None = None,
-    ):
-        self._http = httpx.Client(
-            base_url=url.rstrip("/") + "/api/",
-            headers={"Authorization": f"Token {token}", "Accept": f"application/json; version={API_VERSION}"},
-            timeout=timeout,
-            transport=transport,
-            follow_redirects=False,  # a token never follows to another host
-        )
-        self._tries = tries
-        self._sleep = sleep or time.sleep
-        self._lookups: Lookups | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
+    _lookups: Lookups | None = None
 
     # -- lookups ------------------------------------------------------------------------------------------------
 
@@ -115,17 +67,24 @@ class PaperlessClient:
         A lookup that the token may not list stays empty.
         """
         if self._lookups is None or refresh:
-            found = Lookups()
-            for kind in LOOKUPS:
-                try:
-                    found.add(kind, list(self._pages(f"{kind}/", {"page_size": LOOKUP_PAGE, "ordering": "id"})))
-                except PaperlessRefused as error:
-                    if error.code != "forbidden":
-                        raise
-                except (KeyError, TypeError, ValueError) as error:
-                    raise self._nonsense(f"{kind}/", repr(error)) from error
-            self._lookups = found
+            self._lookups = Lookups.of(self.wire_lookups())
         return self._lookups
+
+    def wire_lookups(self) -> dict[str, list[dict[str, Any]]]:
+        """The lookups as the API lists them, by kind."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for kind in LOOKUPS:
+            try:
+                results = list(self._pages(f"{kind}/", {"page_size": LOOKUP_PAGE, "ordering": "id"}))
+                Lookups().add(kind, results)
+                found[kind] = results
+            except PaperlessRefused as error:
+                if error.code != "forbidden":
+                    raise
+                found[kind] = []
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._nonsense(f"{kind}/", repr(error)) from error
+        return found
 
     # -- documents ----------------------------------------------------------------------------------------------
 
@@ -154,10 +113,7 @@ class PaperlessClient:
         lookups = self.lookups()
         last = 0
         for wire in self._pages("documents/", parameters):
-            try:
-                document = read_document(wire, lookups)
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._nonsense("documents/", repr(error)) from error
+            document = self._read(wire, lookups)
             if document.id > last:  # a document that was added or deleted meanwhile may shift a page
                 last = document.id
                 yield document
@@ -185,11 +141,10 @@ class PaperlessClient:
 
     def document(self, number: int) -> PaperlessDocument:
         """One document by id. Raises PaperlessRefused with code "not_found"."""
-        wire = self._get(f"documents/{int(number)}/", {})
-        try:
-            return read_document(wire, self.lookups())
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._nonsense("documents/", repr(error)) from error
+        return self._read(self.wire_document(number), self.lookups())
+
+    def wire_document(self, number: int) -> dict[str, Any]:
+        return self._get(f"documents/{int(number)}/", {"fields": _FIELDS})
 
     def check(self) -> int:
         """How many documents the token may see. Raises PaperlessError with a hint when something is wrong."""
@@ -229,115 +184,92 @@ class PaperlessClient:
             parameters["custom_field_query"] = json.dumps(custom_field_query)
         return parameters
 
-    # -- the wire -----------------------------------------------------------------------------------------------
+    # -- for a mirror -------------------------------------------------------------------------------------------
 
-    def _pages(self, path: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        page = 1
+    def changes(self, since: str | None = None, page_size: int = 200) -> Iterator[WirePage]:
+        """Documents modified at or after `since` (ISO, with a zone) in the order of their modification, whole pages.
+
+        A page begins where the one before ended, not at a page number: a document that is modified or deleted
+        meanwhile cannot push another one over the edge. What shares its moment with the edge comes twice.
+        """
+        at, page = since, 1
         while True:
-            answer = self._get(path, {**parameters, "page": page})
-            results = answer.get("results")
-            if not isinstance(results, list):
-                raise self._nonsense(path, f"keys {sorted(answer)[:6]}")
-            yield from results
-            if not answer.get("next") or not results:
-                return
-            page += 1
-
-    def _get(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        answer = self._send(path, parameters)
-        if answer.status_code != 200:
-            raise self._refusal(answer)
-        try:
-            data = answer.json()
-        except ValueError as error:
-            raise self._nonsense(path, answer.text[:80]) from error
-        if not isinstance(data, dict):
-            raise self._nonsense(path, str(data)[:80])
-        return data
-
-    def _send(self, path: str, parameters: dict[str, Any]) -> httpx.Response:
-        """GET with retries on 429, 5xx and broken connections."""
-        wait = 0.5
-        for left in reversed(range(self._tries)):
+            asked: dict[str, Any] = {"page_size": page_size, "page": page, "ordering": "modified,id", "fields": _FIELDS}
+            if at is not None:
+                asked["modified__gte"] = at
             try:
-                answer = self._http.get(path, params=parameters)
-            except httpx.TransportError as error:
-                if not left:
-                    raise PaperlessUnavailable(
-                        f"Paperless at {self._http.base_url.host} does not answer: {error or type(error).__name__}.",
-                        code="paperless_unreachable",
-                        hint="Check TUNESMITH_PAPERLESS_URL, and that Paperless is running.",
-                        retryable=True,
-                    ) from error
-            else:
-                if answer.status_code != 429 and answer.status_code < 500:
-                    return answer
-                if not left:
-                    return answer
-                told = answer.headers.get("retry-after", "")
-                wait = max(wait, min(float(told), 60.0)) if told.isdigit() else wait
-            self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 (spreads retries; no secret)
-            wait *= 2
-        raise AssertionError("the last try returns or raises")
+                results, more = self._page("documents/", asked)
+            except PaperlessRefused as error:
+                if error.status == 404 and page > 1:  # this page has gone while the one before was read
+                    return
+                raise
+            if not results:
+                return
+            upto = max(map(self._checked, results))
+            if at is not None and upto < at:
+                raise self._nonsense("documents/", "documents that are not in the order of their modification")
+            yield WirePage(results, upto)
+            if not more:
+                return
+            at, page = (at, page + 1) if upto == at else (upto, 1)
 
-    def _refusal(self, answer: httpx.Response) -> PaperlessError:
-        status = answer.status_code
-        code, hint = {
-            400: ("bad_query", "Paperless does not accept the query; its answer says which part."),
-            401: ("unauthorized", "Make a token in Paperless (My Profile) and set TUNESMITH_PAPERLESS_TOKEN."),
-            403: ("forbidden", "The token's user may not view this. Give it the permission in Paperless."),
-            404: ("not_found", "TUNESMITH_PAPERLESS_URL must be Paperless' root, without /api, or the id is gone."),
-            406: ("version_refused", f"This Paperless does not speak API version {API_VERSION}: use 2.16 to 3.x."),
-        }.get(status, ("paperless_error", "Look into Paperless' log."))
-        if 300 <= status < 400:
-            code, hint = "redirected", f"Set TUNESMITH_PAPERLESS_URL to {answer.headers.get('location', '?')[:100]}."
-        if status == 429 or status >= 500:
-            return PaperlessUnavailable(
-                f"Paperless answers {status}.", code="paperless_unavailable", hint=hint, retryable=True, status=status
-            )
-        return PaperlessRefused(f"Paperless answers {status}: {answer.text[:200]}", code=code, hint=hint, status=status)
+    def ids(self, *, custom_field_query: Sequence[Any] | None = None) -> set[int]:
+        """Ids of the documents that the token may see, all or those that the server finds by the query."""
+        asked: dict[str, Any] = {"page_size": ID_PAGE, "ordering": "id", "fields": "id"}
+        if custom_field_query is not None:
+            asked["custom_field_query"] = json.dumps(custom_field_query)
+        try:
+            return {int(wire["id"]) for wire in self._pages("documents/", asked)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._nonsense("documents/", repr(error)) from error
 
-    def _nonsense(self, path: str, seen: str) -> PaperlessUnavailable:
-        return PaperlessUnavailable(
-            f"{self._http.base_url.host} answers /api/{path} with something that is not Paperless': {seen}",
-            code="not_paperless",
-            hint="Check TUNESMITH_PAPERLESS_URL: a login page of a proxy in front of it answers like this.",
-        )
+    def wire_documents(self, numbers: Iterable[int], page_size: int = 200) -> Iterator[list[dict[str, Any]]]:
+        """These documents in wire form, as many as are still there, in lists of at most `page_size`."""
+        wanted = sorted(numbers)
+        for start in range(0, len(wanted), page_size):
+            some = ",".join(map(str, wanted[start : start + page_size]))
+            asked = {"page_size": page_size, "ordering": "id", "fields": _FIELDS, "id__in": some}
+            results, _ = self._page("documents/", asked)
+            for wire in results:
+                self._checked(wire)
+            yield results
+
+    # -- writes -------------------------------------------------------------------------------------------------
+
+    def set_custom_fields(self, number: int, values: Mapping[int, Any]) -> None:
+        """Set these custom fields (id → wire value) and no other: a PATCH would replace the whole list."""
+        parameters = {"add_custom_fields": {str(k): v for k, v in values.items()}, "remove_custom_fields": []}
+        body = {"documents": [int(number)], "method": "modify_custom_fields", "parameters": parameters}
+        self._call("POST", "documents/bulk_edit/", json=body)
+
+    def update(self, number: int, values: Mapping[str, Any]) -> None:
+        """Set built-in fields (see WRITABLE) to wire values: ids, or `created` as YYYY-MM-DD."""
+        wrong = sorted(set(values) - set(WRITABLE))
+        if wrong:
+            raise ValueError(f"{wrong[0]} is not written by PATCH")
+        self._call("PATCH", f"documents/{int(number)}/", json=dict(values))
+
+    def create(self, kind: str, name: str) -> int:
+        """A new correspondent, document type or storage path that matches nothing by itself; its id."""
+        made = self._call("POST", f"{kind}/", json={"name": name, "matching_algorithm": 0})
+        self._lookups = None
+        return int(made["id"])
+
+    def _checked(self, wire: dict[str, Any]) -> str:
+        """When the document was modified, if it can be read at all."""
+        self._read(wire, Lookups())
+        try:
+            return moment(wire["modified"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._nonsense("documents/", repr(error)) from error
+
+    def _read(self, wire: dict[str, Any], lookups: Lookups) -> PaperlessDocument:
+        try:
+            return read_document(wire, lookups)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._nonsense("documents/", repr(error)) from error
 
 
-def check_query(query: Any, lookups: Lookups, depth: int = 0) -> int:
-    """Checks a `custom_field_query` as Paperless would; returns how many conditions it has.
-
-    `["Total", "gt", 10]`, `["AND", [q, …]]`, `["OR", [q, …]]`, `["NOT", q]`. Raises PaperlessError naming the part.
-    """
-
-    def wrong(what: str) -> PaperlessError:
-        return PaperlessError(
-            f"custom_field_query: {what}",
-            code="bad_query",
-            hint='Write ["Field", "gt", 10], or ["AND", [[...], [...]]], ["OR", [...]], ["NOT", [...]].',
-        )
-
-    if depth > 9:
-        raise wrong("nested deeper than 10.")
-    if not isinstance(query, list | tuple) or len(query) not in (2, 3):
-        raise wrong(f"{query!r} is neither a condition nor a combination.")
-    if len(query) == 2:
-        operator, inner = query
-        if str(operator).upper() == "NOT":
-            return check_query(inner, lookups, depth + 1)
-        if str(operator).upper() not in ("AND", "OR") or not isinstance(inner, list | tuple) or not inner:
-            raise wrong(f"{operator!r} is not AND, OR or NOT over a list.")
-        count = sum(check_query(part, lookups, depth + 1) for part in inner)
-        if count > 20:
-            raise wrong("more than 20 conditions.")
-        return count
-    name, operator, _ = query
-    number = name if isinstance(name, int) else lookups.ids("custom_fields", [str(name)])[0]
-    custom = lookups.custom_fields.get(number)
-    if custom is None:
-        raise wrong(f"there is no custom field {name!r}.")
-    allowed = set().union(*(_OPERATORS[group] for group in _BY_TYPE.get(custom.data_type, ("basic",))))
-    if operator not in allowed:
-        raise wrong(f"{operator!r} does not go with a {custom.data_type} field; use {', '.join(sorted(allowed))}.")
-    return 1
+def moment(told: str) -> str:
+    """A moment of the API in UTC with microseconds, so that moments compare as text. Raises ValueError."""
+    return datetime.fromisoformat(told).astimezone(UTC).isoformat(timespec="microseconds")

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 LOOKUPS = ("tags", "correspondents", "document_types", "storage_paths", "custom_fields")
+MAX_STRING = 128
 _MONEY = re.compile(r"^([A-Za-z]{3})?\s*(-?[0-9]*\.?[0-9]+|-?[0-9]+\.)$")
 
 
@@ -50,6 +51,41 @@ class CustomField:
             else:  # before 2.16 options were bare labels, referred to by position
                 options[str(position)] = str(option)
         return cls(int(wire["id"]), str(wire["name"]), str(wire["data_type"]), options, extra.get("default_currency"))
+
+    def to_wire(self, value: Any) -> Any:
+        """What `value` gave, or the same said in text (a date, an amount, a label), as the API takes it.
+
+        Money keeps its currency, else takes the field's. Raises ValueError when this field cannot hold it.
+        """
+        if value is None or value == "":
+            return None
+        match self.data_type:
+            case "monetary":
+                money = value if isinstance(value, Money) else parse_money(value, self.currency)
+                return f"{money.currency or ''}{money.amount:.2f}"
+            case "date":
+                return value.isoformat() if isinstance(value, date) else date.fromisoformat(str(value)).isoformat()
+            case "select":
+                found = [i for i, label in self.options.items() if label.casefold() == str(value).casefold()]
+                if not found:
+                    raise ValueError(f"{value!r} is none of {', '.join(self.options.values())}")
+                return found[0]
+            case "boolean":
+                if not isinstance(value, bool):
+                    raise ValueError(f"{value!r} is no boolean")
+                return value
+            case "integer":
+                if float(value) != int(value):
+                    raise ValueError(f"{value!r} is no integer")
+                return int(value)
+            case "float":
+                return float(value)
+            case "documentlink":
+                return [int(i) for i in value]
+            case "string" if len(str(value)) > MAX_STRING:
+                raise ValueError(f"longer than the {MAX_STRING} characters of a text field")
+            case _:
+                return str(value)
 
     def value(self, wire: Any) -> Any:
         """The wire value as str, bool, int, float, date, Money, list of document ids, or None.
@@ -99,6 +135,14 @@ class Lookups:
     document_types: dict[int, str] = field(default_factory=dict)
     storage_paths: dict[int, str] = field(default_factory=dict)
     custom_fields: dict[int, CustomField] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, wire: Mapping[str, Iterable[Mapping[str, Any]]]) -> Self:
+        """From the API's lists by kind."""
+        lookups = cls()
+        for kind, results in wire.items():
+            lookups.add(kind, results)
+        return lookups
 
     def add(self, kind: str, results: Iterable[Mapping[str, Any]]) -> None:
         """`kind` is one of LOOKUPS; `results` as the API lists them."""

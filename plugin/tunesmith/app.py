@@ -8,7 +8,19 @@ import httpx
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.api import chat, datasets, files, fine_tuning, health, models, problems, recipes, schedules, webhooks
+from tunesmith.api import (
+    chat,
+    datasets,
+    files,
+    fine_tuning,
+    health,
+    library,
+    models,
+    problems,
+    recipes,
+    schedules,
+    webhooks,
+)
 from tunesmith.serving.pool import ServerPool
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
@@ -47,6 +59,7 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
         datasets.router,
         schedules.router,
         webhooks.router,
+        library.router,
     ):
         app.include_router(router, responses=problems.RESPONSES)
     app.include_router(health.router)

@@ -1,21 +1,24 @@
 """A stand-in for Paperless-ngx 3.0.5: an HTTP server in a thread, as tolerant and as strict as the real one.
 
 It ignores unknown parameters, orderings and `is_in_inbox=1`; answers 406 to API versions other than 9 and 10, 401
-without the token, 403 for lookups the token may not list, 400 for a wrong `custom_field_query`; pages by 25 and caps
-`page_size` at 100000. Loaded from wire-form JSONL, as examples/generate_documents.py writes it.
+without the token, 403 for lookups the token may not list, 400 for a wrong `custom_field_query` or value; pages by 25
+and caps `page_size` at 100000. `modified` moves on PATCH and on bulk edits, not when a lookup is renamed; PATCH
+`custom_fields` replaces all of them. Loaded from wire-form JSONL, as examples/generate_documents.py writes it.
 """
 
 import json
 import re
 import threading
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 LOOKUPS = ("tags", "correspondents", "document_types", "storage_paths", "custom_fields")
+_moment = lru_cache(100_000)(datetime.fromisoformat)
 _FILTERS: dict[str, Callable[[dict[str, Any], str], bool]] = {
     "tags__id__all": lambda d, v: set(map(int, v.split(","))) <= set(d["tags"]),
     "tags__id__in": lambda d, v: bool(set(map(int, v.split(","))) & set(d["tags"])),
@@ -24,12 +27,22 @@ _FILTERS: dict[str, Callable[[dict[str, Any], str], bool]] = {
     "storage_path__id__in": lambda d, v: d["storage_path"] in set(map(int, v.split(","))),
     "created__date__gte": lambda d, v: date.fromisoformat(d["created"]) >= date.fromisoformat(v),
     "created__date__lte": lambda d, v: date.fromisoformat(d["created"]) <= date.fromisoformat(v),
-    "modified__gte": lambda d, v: d["modified"] >= v,
+    "modified__gte": lambda d, v: _moment(d["modified"]) >= _moment(v),
+    "id__in": lambda d, v: d["id"] in set(map(int, v.split(","))),
 }
 
 
+def _by_id(item: dict[str, Any]) -> Any:
+    return item["id"]
+
+
+def _by_modified(item: dict[str, Any]) -> Any:
+    return _moment(item["modified"]), item["id"]
+
+
 class FakePaperless:
-    """`requests` keeps every path with its query; `fail` answers the next requests with these statuses."""
+    """`requests` keeps every path with its query; `fail` answers the next requests with these statuses, `cut` stops
+    the next answers about documents in the middle (where true), `writes` keeps what was sent."""
 
     def __init__(self, lines: Iterable[dict[str, Any]], token: str = "secret", forbidden: Iterable[str] = ()):
         self.lookups: dict[str, list[dict[str, Any]]] = {kind: [] for kind in LOOKUPS}
@@ -42,6 +55,8 @@ class FakePaperless:
         self.token = token
         self.forbidden = set(forbidden)
         self.fail: list[int] = []
+        self.cut: list[bool] = []
+        self.writes: list[tuple[str, str, Any]] = []
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
 
@@ -53,15 +68,29 @@ class FakePaperless:
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
+                self._answer(*fake.answer(self.path, dict(self.headers.items())))
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self._answer(*fake.write(self.command, self.path, dict(self.headers.items()), json.loads(raw)))
+
+            def do_PATCH(self) -> None:
+                self.do_POST()
+
+            def _answer(self, status: int, body: Any) -> None:
                 fake.requests.append(self.path)
                 fake.headers.append(dict(self.headers.items()))
-                status, body = fake.answer(self.path, dict(self.headers.items()))
                 raw = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
+                if fake.cut and "/documents/" in self.path and fake.cut.pop(0):
+                    raw = raw[: len(raw) // 2]
+                    self.close_connection = True
                 self.wfile.write(raw)
 
             def log_message(self, *_: Any) -> None:
@@ -82,13 +111,8 @@ class FakePaperless:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, target: str, headers: dict[str, str]) -> tuple[int, Any]:
-        if self.fail and (status := self.fail.pop(0)):
-            return status, {"detail": "told to fail"}
-        version = re.search(r"version=(\d+)", headers.get("Accept", ""))
-        if version and version[1] not in ("9", "10"):
-            return 406, {"detail": 'Invalid version in "Accept" header.'}
-        if headers.get("Authorization") != f"Token {self.token}":
-            return 401, {"detail": "Invalid token."}
+        if refusal := self._refuse(headers):
+            return refusal
         parts = urlsplit(target)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         match = re.fullmatch(r"/api/(\w+)/(?:(\d+)/)?", parts.path)
@@ -112,9 +136,99 @@ class FakePaperless:
                     return 400, {"custom_field_query": ["Invalid custom field query expression"]}
         return self._page(items, query, parts.path)
 
+    def _refuse(self, headers: dict[str, str]) -> tuple[int, Any] | None:
+        if self.fail and (status := self.fail.pop(0)):
+            return status, {"detail": "told to fail"}
+        version = re.search(r"version=(\d+)", headers.get("Accept", ""))
+        if version and version[1] not in ("9", "10"):
+            return 406, {"detail": 'Invalid version in "Accept" header.'}
+        if headers.get("Authorization") != f"Token {self.token}":
+            return 401, {"detail": "Invalid token."}
+        return None
+
+    def write(self, method: str, target: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        """PATCH of a document, `bulk_edit` with modify_custom_fields, and new lookups."""
+        if refusal := self._refuse(headers):
+            return refusal
+        self.writes.append((method, target, body))
+        match = re.fullmatch(r"/api/(\w+)/(?:(\d+|bulk_edit)/)?", target)
+        if match and method == "PATCH" and match[1] == "documents" and match[2]:
+            return self.edit(int(match[2]), **body)
+        if match and method == "POST" and match[2] == "bulk_edit":
+            return self._bulk_edit(body)
+        if match and method == "POST" and match[1] in LOOKUPS and not match[2]:
+            items = self.lookups[match[1]]
+            if any(item["name"] == body["name"] for item in items):
+                return 400, {"error": "Object violates owner / name unique constraint"}
+            items.append({**body, "id": 1 + max((item["id"] for item in items), default=0)})
+            return 201, items[-1]
+        return 404, {"detail": "Not found."}
+
+    def edit(self, number: int, **values: Any) -> tuple[int, Any]:
+        """What PATCH does, and what a person does in the browser: the given keys are replaced, `modified` moves."""
+        document = next((d for d in self.documents if d["id"] == number), None)
+        if document is None:
+            return 404, {"detail": "No Document matches the given query."}
+        for item in values.get("custom_fields", []):
+            if wrong := self._wrong(item["field"], item["value"]):
+                return 400, {"custom_fields": [wrong]}
+        for key, kind in (("correspondent", "correspondents"), ("document_type", "document_types")):
+            if values.get(key) and values[key] not in {item["id"] for item in self.lookups[kind]}:
+                return 400, {key: [f'Invalid pk "{values[key]}" - object does not exist.']}
+        document.update({k: v for k, v in values.items() if k in document and k not in ("id", "modified", "added")})
+        document["modified"] = datetime.now(UTC).isoformat()
+        return 200, document
+
+    def _bulk_edit(self, body: Any) -> tuple[int, Any]:
+        parameters = body.get("parameters", {})
+        if body.get("method") != "modify_custom_fields" or not {"add_custom_fields", "remove_custom_fields"} <= set(
+            parameters
+        ):
+            return 400, {"parameters": ["add_custom_fields not specified"]}
+        added = {int(k): v for k, v in dict(parameters["add_custom_fields"]).items()}
+        for field, value in added.items():
+            if wrong := self._wrong(field, value):
+                return 400, {"non_field_errors": [wrong]}
+        for number in body["documents"]:
+            document = next(d for d in self.documents if d["id"] == number)
+            kept = [
+                f for f in document["custom_fields"] if f["field"] not in (*added, *parameters["remove_custom_fields"])
+            ]
+            self.edit(number, custom_fields=kept + [{"field": k, "value": v} for k, v in added.items()])
+        return 200, {"result": "OK"}
+
+    def _wrong(self, field: int, value: Any) -> str:
+        """Why Paperless refuses a value of a custom field."""
+        kind = next((f for f in self.lookups["custom_fields"] if f["id"] == field), None)
+        if kind is None:
+            return "Some custom fields were not found"
+        if value is None:
+            return ""
+        options = [o["id"] for o in (kind.get("extra_data") or {}).get("select_options") or []]
+        fits = {
+            "monetary": lambda: re.fullmatch(r"([A-Z]{3})?-?\d+(\.\d{1,2})?", str(value)) is not None,
+            "date": lambda: bool(date.fromisoformat(value)),
+            "boolean": lambda: isinstance(value, bool),
+            "integer": lambda: isinstance(value, int),
+            "float": lambda: isinstance(value, int | float),
+            "select": lambda: value in options,
+            "documentlink": lambda: set(value) <= {d["id"] for d in self.documents},
+            "url": lambda: "://" in value,
+            "string": lambda: len(value) <= 128,
+        }
+        try:
+            return "" if fits.get(kind["data_type"], lambda: True)() else f"{value!r} is not valid"
+        except (TypeError, ValueError):
+            return f"{value!r} is not valid"
+
     def _page(self, items: list[dict[str, Any]], query: dict[str, str], path: str) -> tuple[int, Any]:
-        orders = {"id": False, "-id": True}
-        items = sorted(items, key=lambda i: i["id"], reverse=orders.get(query.get("ordering", ""), True))
+        orders = {
+            "id": _by_id,
+            "-id": _by_id,
+            "modified,id": lambda i: (datetime.fromisoformat(i["modified"]), i["id"]),
+        }
+        order = query.get("ordering", "")
+        items = sorted(items, key=orders.get(order, _by_id), reverse=order not in ("id", "modified,id"))
         size = min(int(query.get("page_size", 25)) or 25, 100000)
         page = int(query.get("page", 1))
         if (page - 1) * size >= len(items) and page > 1:

@@ -1,6 +1,7 @@
 """`/v1/chat/completions`: passes through to the serving target, holding the answer to the task's format."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -13,17 +14,15 @@ from tunesmith.api import tool_calls
 from tunesmith.api.dependencies import CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
-from tunesmith.errors import BadInput, Unavailable
-from tunesmith.recipes import models
-from tunesmith.recipes.context import target_for
+from tunesmith.errors import Unavailable
+from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
-from tunesmith.serving.targets.base import Deployment, Endpoint
+from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
-from tunesmith.tasks.base import TASKS
-from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.tool_use import ToolUse
-from tunesmith.tasks.tools import Tool
+
+Turn = Callable[[dict[str, Any]], dict[str, Any]]
 
 router = APIRouter(prefix="/v1/chat", tags=[OPENAI])
 
@@ -70,7 +69,7 @@ async def create_chat_completion(
     """Chat with a published model, by its name or `name:version`."""
     asked = body.model_dump(mode="json", exclude_unset=True)
     version = await run_in_threadpool(models.find, workspace, body.model)
-    endpoint, passed, tools = await run_in_threadpool(_prepare, workspace, pool, version, asked)
+    endpoint, passed, turned = await run_in_threadpool(_prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
     )
@@ -78,41 +77,29 @@ async def create_chat_completion(
         response = await client.send(request, stream=True)
     except httpx.HTTPError as error:
         raise Unavailable(f"{body.model} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
-    if body.stream and response.status_code == 200 and tools is None:
+    if body.stream and response.status_code == 200 and turned is None:
         return StreamingResponse(_relay(response), media_type="text/event-stream")
     whole = await _whole(response, body.model)
-    if tools is None or response.status_code != 200:
+    if turned is None or response.status_code != 200:
         return JSONResponse(whole, response.status_code)
-    completion = tool_calls.with_calls(whole, tools)
     if body.stream:
-        return StreamingResponse(tool_calls.as_stream(completion), media_type="text/event-stream")
-    return JSONResponse(completion)
+        return StreamingResponse(tool_calls.as_stream(turned(whole)), media_type="text/event-stream")
+    return JSONResponse(turned(whole))
 
 
 def _prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
-) -> tuple[Endpoint, dict[str, Any], list[Tool] | None]:
-    """Where to ask, what, and the tools that the answer may call when the model was trained to."""
-    deployment = Deployment.from_dict(version.deployment)
-    target = target_for(workspace.settings, deployment.target)
-    endpoint = pool.endpoint(deployment)
-    task = TASKS.get(version.task["name"])(version.task["spec"])
+) -> tuple[Endpoint, dict[str, Any], Turn | None]:
+    """Where to ask, what, and how the whole answer is turned into tool calls where those are wanted."""
+    task = answering.task_of(version)
     if isinstance(task, ToolUse) and tool_calls.are_asked_for(asked):
         passed, constraint, tools = tool_calls.as_text(task, asked)
-        return endpoint, target.body({**passed, "model": endpoint.model}, constraint), tools
-    plain = [message for message in map(_plain, asked["messages"]) if message is not None]
-    constraint = task.constraint(plain) if len(plain) == len(asked["messages"]) else None
-    return endpoint, target.body({**asked, "model": endpoint.model}, constraint), None
-
-
-def _plain(message: dict[str, Any]) -> Message | None:
-    """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
-    role, content = message.get("role"), message.get("content")
-    if role not in ("system", "user", "assistant", "tool", "developer"):
-        raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
-    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
-        content = "".join(part["text"] for part in content)
-    return Message(role=role, content=content) if isinstance(content, str) else None
+        where, body = answering.address(workspace, pool, version, passed, constraint)
+        return where, body, partial(tool_calls.with_calls, tools=tools)
+    if name := answering.forced_tool(version, asked):
+        where, body = answering.prepare(workspace, pool, version, answering.without_tools(asked))
+        return where, body, partial(answering.as_tool_call, name=name)
+    return *answering.prepare(workspace, pool, version, asked), None
 
 
 async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:

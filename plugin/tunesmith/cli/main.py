@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import automation, datasets, inspect
+from tunesmith.cli import automation, datasets, inspect, library
 
 app = typer.Typer(
     help="Fine-tuning as a tool: documents in, a small model that was measured to be better out.",
@@ -21,6 +21,8 @@ app.add_typer(inspect.models, name="models")
 app.add_typer(inspect.keys, name="keys")
 app.add_typer(automation.schedules, name="schedules")
 app.add_typer(automation.webhooks, name="webhooks")
+app.add_typer(library.library, name="library")
+app.command()(library.suggest)
 
 
 @app.command()

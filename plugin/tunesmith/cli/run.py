@@ -61,12 +61,25 @@ def load(workspace: Workspace, path: Path) -> Recipe:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         for source in document.get("sources", []) if isinstance(document, dict) else []:
             _upload(workspace, path.parent, source)
+        _read_prompt(path.parent, document)
         return Recipe.model_validate(document)
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", hint="Check the indentation near that line.") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise BadInput(f"{path} is not a recipe: {problems}", hint="See the README for every key.") from error
+
+
+def _read_prompt(folder: Path, document: Any) -> None:
+    """`prompt_file` of the task, relative to the recipe, becomes its `prompt`."""
+    task = document.get("task") if isinstance(document, dict) else None
+    if not isinstance(task, dict) or "prompt_file" not in task:
+        return
+    name = task.pop("prompt_file")
+    try:
+        task["prompt"] = (folder / str(name)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"The prompt file {name} cannot be read: {error}.", param="task.prompt_file") from error
 
 
 def _upload(workspace: Workspace, folder: Path, source: Any) -> None:

@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.datasets.formats import FileReport, Reading, Refused, numbered_lines, open_file, parse_upload
 from tunesmith.datasets.formats.hub import hub_records
-from tunesmith.errors import BadInput, TunesmithError, Unavailable
+from tunesmith.datasets.paperless_access import as_service_error, connect
+from tunesmith.errors import BadInput
 from tunesmith.settings import Settings
 from tunesmith.tasks.conversation import Row
 from tunesmith.tasks.document import Document, Value
 from tunesmith.tasks.values import dates_in
-from tunesmith_connectors.paperless import Lookups, PaperlessClient, PaperlessError, PaperlessUnavailable
+from tunesmith_connectors.paperless import Lookups, PaperlessError
 from tunesmith_connectors.paperless_values import LOOKUPS, Money, PaperlessDocument, read_document
+
+if TYPE_CHECKING:
+    from tunesmith.datasets.library import Library
 
 _KEYS = (
     "tags",
@@ -32,16 +37,19 @@ _WIRE_HINT = 'First lines like {"kind": "tags", "results": [...]}, then document
 _BUILT_IN = ("type", "document_type", "date", "created", "correspondent", "title", "storage_path")
 
 
-def documents(source: Mapping[str, Any], settings: Settings, files: Callable[[str], Path]) -> Iterator[Document]:
+def documents(
+    source: Mapping[str, Any], settings: Settings, files: Callable[[str], Path], library: "Library | None" = None
+) -> Iterator[Document]:
     """Documents of `{"paperless": {tags, document_types, correspondents, storage_paths, since, until,
     custom_field_query, fields, limit}}` or of `{"documents": <file id>, "fields": {...}}`, a file in wire form.
 
     `fields` maps a field of the task to `created`, `correspondent`, `document_type`, `title`, `storage_path` or
     `custom_field/<name>`. Without it a field takes the custom field of the same name, and `amount` the only monetary
-    one. Raises BadInput for a wrong source, Unavailable when Paperless is away.
+    one. With a `library`, which the caller has synced, Paperless' documents come from there.
+    Raises BadInput for a wrong source, Unavailable when Paperless is away.
     """
     if "paperless" in source:
-        yield from _from_paperless(source["paperless"], settings)
+        yield from _from_paperless(source["paperless"], settings, library)
     elif "documents" in source:
         fields = _checked(source.get("fields") or {})
         for document in _wire_documents(files(str(source["documents"])), fields):
@@ -85,7 +93,7 @@ def _with_origin(reading: Reading, name: str) -> Iterator[Row | Refused]:
         yield row
 
 
-def _from_paperless(query: Any, settings: Settings) -> Iterator[Document]:
+def _from_paperless(query: Any, settings: Settings, library: "Library | None") -> Iterator[Document]:
     if not isinstance(query, Mapping):
         raise BadInput(f"paperless must be a mapping, not {query!r}.", param="sources.paperless")
     unknown = sorted(k for k in query if k not in _KEYS)
@@ -95,14 +103,11 @@ def _from_paperless(query: Any, settings: Settings) -> Iterator[Document]:
             param="sources.paperless",
             hint=f"Use: {', '.join(_KEYS)}.",
         )
-    if not settings.paperless_url or not settings.paperless_token:
-        raise _not_set_up()
     fields = _checked(query.get("fields") or {})
     try:
-        with PaperlessClient(settings.paperless_url, settings.paperless_token.get_secret_value()) as client:
-            _check_names(fields, client.lookups())
-            found = client.documents(**_filters(query))
-            for document in islice(found, query.get("limit")):
+        with connect(settings) if library is None else nullcontext(library) as place:
+            _check_names(fields, place.lookups())
+            for document in islice(place.documents(**_filters(query)), query.get("limit")):
                 yield to_document(document, fields)
     except PaperlessError as error:
         raise as_service_error(error) from error
@@ -112,14 +117,8 @@ def count_changed(query: Mapping[str, Any], settings: Settings, since: datetime 
     """How many documents of a `paperless` source were added or changed since then. Asks twice, not five times: the
     caller has a next time. Raises BadInput, Unavailable.
     """
-    if not settings.paperless_url or not settings.paperless_token:
-        raise _not_set_up()
-    url, token = settings.paperless_url, settings.paperless_token.get_secret_value()
-    try:
-        with PaperlessClient(url, token, timeout=15.0, tries=2) as client:
-            return client.count(**_filters(query), modified_since=since)
-    except PaperlessError as error:
-        raise as_service_error(error) from error
+    with connect(settings, timeout=15.0, tries=2) as client:
+        return client.count(**_filters(query), modified_since=since)
 
 
 def _filters(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,14 +133,6 @@ def _filters(query: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _not_set_up() -> BadInput:
-    return BadInput(
-        "No Paperless is set up.",
-        code="paperless_not_configured",
-        hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.",
-    )
-
-
 def validate_documents(path: Path) -> FileReport:
     """Reads a whole file of documents once. Raises BadInput naming the first wrong line."""
     count = longest = 0
@@ -151,13 +142,6 @@ def validate_documents(path: Path) -> FileReport:
     if not count:
         raise BadInput("The file holds no documents.", code="empty_file", hint=_WIRE_HINT)
     return FileReport(rows=count, format="documents", system_prompts=0, longest=longest)
-
-
-def as_service_error(error: PaperlessError) -> TunesmithError:
-    """The connector's error as the service's: away → 503, refused or wrong → 400."""
-    if isinstance(error, PaperlessUnavailable):
-        return Unavailable(error.message, code=error.code, hint=error.hint, retryable=error.retryable)
-    return BadInput(error.message, code=error.code, hint=error.hint, param="sources")
 
 
 def _wire_documents(path: Path, fields: Mapping[str, str]) -> Iterator[PaperlessDocument]:
@@ -202,7 +186,7 @@ def to_document(found: PaperlessDocument, fields: Mapping[str, Any]) -> Document
         "storage_path": found.storage_path,
     }
     custom: dict[str, Value] = {n: v.amount if isinstance(v, Money) else v for n, v in found.custom_fields.items()}
-    values: dict[str, Value] = {**custom, **known}
+    values: dict[str, Value] = {"filename": found.original_file_name, **custom, **known}
     money = found.money()
     if "amount" not in {name.casefold() for name in values}:
         values["amount"] = next(iter(money.values())).amount if len(money) == 1 else None
@@ -262,12 +246,7 @@ def _day(query: Mapping[str, Any], key: str) -> date | None:
 
 def check_paperless(settings: Settings) -> str:
     """A sentence on what this token may see. Raises Unavailable or BadInput with what to mend."""
-    if not settings.paperless_url or not settings.paperless_token:
-        raise BadInput("No Paperless is set up.", hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.")
-    try:
-        with PaperlessClient(settings.paperless_url, settings.paperless_token.get_secret_value()) as client:
-            lookups = client.lookups()
-    except PaperlessError as error:
-        raise as_service_error(error) from error
+    with connect(settings) as client:
+        lookups = client.lookups()
     counts = ", ".join(f"{len(getattr(lookups, kind))} {kind.replace('_', ' ')}" for kind in LOOKUPS)
     return f"{settings.paperless_url}: {counts}"

@@ -92,7 +92,7 @@ def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
     target_for(workspace.settings, recipe.publish.target)
     base_models.require(recipe.base_model, workspace.settings)
     for source in recipe.sources:
-        if source.paperless and not workspace.settings.paperless_url:
+        if (source.paperless or source.corrections) and not workspace.settings.paperless_url:
             raise BadInput(
                 "The recipe reads from Paperless, but no Paperless is configured.",
                 hint="Set TUNESMITH_PAPERLESS_URL and TUNESMITH_PAPERLESS_TOKEN.",

@@ -47,6 +47,21 @@ class TaskSpec(_Strict):
         None, description="tool_use: OpenAI functions, offered where a prompt lists none."
     )
     ddl: str | None = Field(None, description="text_to_sql: CREATE TABLE statements for rows that show none.")
+    preset: Literal["custom_fields", "paperless_ai", "paperless_gpt"] | None = Field(
+        None, description="An extraction that answers another program's prompt in that program's form."
+    )
+    prompt: str | None = Field(
+        None, description="That program's prompt with its places; `tunesmith run` reads it from `prompt_file`."
+    )
+    custom_fields: list[str] = Field([], description="With a preset: only these custom fields. Default: all.")
+
+    @model_validator(mode="after")
+    def _preset_alone(self) -> "TaskSpec":
+        if self.preset and (self.schema_ or self.type not in (None, "extraction")):
+            raise ValueError("a preset is an extraction with a schema of its own")
+        if self.prompt and not self.preset:
+            raise ValueError("a prompt goes with a preset; use system")
+        return self
 
 
 class PaperlessSource(_Strict):
@@ -77,11 +92,22 @@ class DatasetSource(_Strict):
     version: str | None = Field(None, description="Start of a version's id. Default: the newest when the run builds.")
 
 
+class CorrectionsSource(_Strict):
+    """Documents whose values people corrected, or confirmed, after a model of ours had suggested them."""
+
+    model: str = Field(description="The published name whose suggestions are meant.")
+    weight: float = Field(3.0, gt=0, le=100, description="How much a corrected row counts in training.")
+    confirmed_after_days: float | None = Field(
+        14.0, gt=0, description="A written value that stays unchanged for so long counts as confirmed; null: never."
+    )
+
+
 class Source(_Strict):
     """Exactly one key per source."""
 
     paperless: PaperlessSource | None = None
     documents: DocumentsSource | None = None
+    corrections: CorrectionsSource | None = None
     file: str | None = Field(None, description="Id of an uploaded ShareGPT or chat-messages JSONL.")
     dataset: DatasetSource | None = Field(None, description="A dataset that was imported or built: a name suffices.")
     validation: bool = Field(False, description="Rows of this file are only for validation.")
@@ -97,8 +123,8 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
-        if len(self.model_fields_set & {"paperless", "documents", "file", "dataset"}) != 1:
-            raise ValueError("a source has exactly one of: paperless, documents, file, dataset")
+        if len(self.model_fields_set & {"paperless", "documents", "corrections", "file", "dataset"}) != 1:
+            raise ValueError("a source has exactly one of: paperless, documents, corrections, file, dataset")
         return self
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.settings import Settings
 
-HEAD = "0003"
+HEAD = "0004"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

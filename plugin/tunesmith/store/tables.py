@@ -199,3 +199,59 @@ class Schedule(Base):
     last_run_id: Mapped[str | None] = mapped_column(String(40))
     last_result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class LibraryDocument(Base):
+    """One document of Paperless as its API tells it (`wire`, JSON text), beside what queries ask for. `id` is its."""
+
+    __tablename__ = "library_documents"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(32))
+    created: Mapped[str | None] = mapped_column(String(10))
+    correspondent: Mapped[int | None] = mapped_column(Integer)
+    document_type: Mapped[int | None] = mapped_column(Integer)
+    storage_path: Mapped[int | None] = mapped_column(Integer)
+    wire: Mapped[str] = mapped_column(Text)
+
+
+class LibraryState(Base):
+    """How far the library is; one row. `cursor`: all that was modified before it is here. `walk`: where a sync that
+    has not ended goes on. `compared_at`: when all ids were last compared with the server's."""
+
+    __tablename__ = "library_state"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    url: Mapped[str] = mapped_column(String(400))
+    lookups: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    cursor: Mapped[str | None] = mapped_column(String(40))
+    walk: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    compared_at: Mapped[float | None] = mapped_column(Float)
+    synced_at: Mapped[float | None] = mapped_column(Float)
+    report: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Suggestion(Base):
+    """What a model said of a document, and what people made of it. `added` tells the document from a later one of
+    the same id; `text` is what the model read.
+
+    `answer`: field → value as answered. `places`: field → where it lies in Paperless. `before`: its value there at
+    that moment, or as we wrote it since. `current`: its value there now; when it differs from `before`, a person
+    changed it. `written`: field → the value that we wrote, null while the write is under way.
+    """
+
+    __tablename__ = "suggestions"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    document: Mapped[int] = mapped_column(Integer, index=True)
+    added: Mapped[str] = mapped_column(String(40))
+    model: Mapped[str] = mapped_column(String(120), index=True)
+    version: Mapped[str] = mapped_column(String(60))
+    text: Mapped[str] = mapped_column(Text)
+    group: Mapped[str] = mapped_column(String(80), default="")
+    answer: Mapped[dict[str, Any]]
+    places: Mapped[dict[str, Any]]
+    before: Mapped[dict[str, Any]]
+    current: Mapped[dict[str, Any]]
+    written: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[float] = mapped_column(Float, default=time.time)

@@ -12,7 +12,8 @@ Value = str | int | float | bool | Decimal | date | list[Any] | None
 class Document:
     """`values` are the labels people gave it (field name → value); `text` is what the model gets to see.
 
-    `group` never straddles two splits (a correspondent or a layout family); empty: the text decides.
+    `group` never straddles two splits (a correspondent or a layout family); empty: the text decides. `weight`: how
+    much the row counts in training.
     """
 
     id: str
@@ -21,3 +22,4 @@ class Document:
     group: str = ""
     tags: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0

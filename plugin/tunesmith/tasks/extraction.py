@@ -18,8 +18,9 @@ from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.document import Document, Value
 from tunesmith.tasks.grammar import build_grammar
 from tunesmith.tasks.prompting import document_of, system_prompt, user_prompt
-from tunesmith.tasks.schema import Field, field_from_json, field_to_json, object_schema, parse_schema
-from tunesmith.tasks.style import Style, parse_object
+from tunesmith.tasks.schema import Field, field_from_json, field_to_json, object_schema, pairs_schema, parse_schema
+from tunesmith.tasks.style import Style, parse_object, parse_pairs
+from tunesmith.tasks.template import Template
 from tunesmith.tasks.values import canonical_date, canonical_money
 
 MAX_CHARACTERS = 6000
@@ -27,7 +28,8 @@ MAX_CHARACTERS = 6000
 
 class Extraction:
     """`spec`: `schema` (shorthand or JSON Schema), `system` (replaces the system message), `max_characters` (of a
-    document; longer ones keep head and tail), and what `fit` learnt: `fields`, `style`, `ordered`."""
+    document; longer ones keep head and tail), `template` and `form` of a preset (the prompt, which shows the head of
+    a document; an answer as an array of {field, value}), and what `fit` learnt: `fields`, `style`, `ordered`."""
 
     name: ClassVar[str] = "extraction"
     minimum_examples: ClassVar[int] = 50
@@ -36,6 +38,7 @@ class Extraction:
     def __init__(self, spec: Mapping[str, Any] | None = None) -> None:
         given = dict(spec or {})
         unknown = set(given) - {"type", "schema", "system", "fields", "style", "ordered", "max_characters"}
+        unknown -= {"template", "form"}
         if unknown:
             raise BadInput(
                 f"An extraction has no setting {sorted(unknown)[0]!r}.",
@@ -44,8 +47,12 @@ class Extraction:
             )
         self.system: str | None = given.get("system")
         self.max_characters = int(given.get("max_characters", MAX_CHARACTERS))
+        self.template = Template(given["template"]) if given.get("template") else None
+        self.pairs = given.get("form") == "pairs"
         learnt = given.get("fields")
         self.fields: list[Field] = [field_from_json(f) for f in learnt] if learnt else parse_schema(given.get("schema"))
+        if self.pairs and not learnt:  # what is not found is left out
+            self.fields = [replace(f, optional=True, nullable=False) for f in self.fields]
         style = given.get("style", {})
         self.style: Style | None = Style(**style) if style is not None else None
         self.ordered = bool(given.get("ordered", True))
@@ -58,6 +65,8 @@ class Extraction:
             "ordered": self.ordered,
             "max_characters": self.max_characters,
             **({"system": self.system} if self.system else {}),
+            **({"template": self.template.text} if self.template else {}),
+            **({"form": "pairs"} if self.pairs else {}),
         }
 
     @property
@@ -82,14 +91,20 @@ class Extraction:
 
     def fit(self, rows: Sequence[Row]) -> Self:
         """A copy whose fields know, from these training rows, what is copied from the document and how long it gets."""
-        samples = learning.read_samples(_pairs(rows)) or []
+        samples = self._samples(rows)
         task = type(self)(self.spec)
         task.fields = learning.ground(self.fields, samples)
         return task
 
     # -- examples -----------------------------------------------------------------------------------------------
 
-    def prompt(self, text: str) -> list[Message]:
+    def prompt(self, text: str, **details: Value) -> list[Message]:
+        """`details`: what a preset's template shows beside the text: title, filename, created, document_type."""
+        if self.template:
+            shown = {name: "" if value is None else str(value) for name, value in details.items()}
+            filled = self.template.filled({**shown, "content": text[: self.max_characters]})
+            system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+            return [*system, {"role": "user", "content": filled}]
         return [
             {"role": "system", "content": self.system or system_prompt(self.fields)},
             {"role": "user", "content": user_prompt(text, self.max_characters)},
@@ -101,14 +116,15 @@ class Extraction:
         answer = {f.name: self._value(f, _lookup(document.values, f.name)) for f in self.fields}
         if all(v is None for v in answer.values()):
             raise BadInput("None of the fields is known.", code="no_labels", hint="Label it, or map the fields.")
-        messages = self.prompt(document.text)
-        messages.append({"role": "assistant", "content": (self.style or Style()).dump(answer)})
+        names = ("title", "filename", "created", "document_type")
+        messages = self.prompt(document.text, **{name: document.values.get(name) for name in names})
+        messages.append({"role": "assistant", "content": self._dump(answer)})
         provenance = {**document.provenance, "document": document.id}
         if document.group:
             provenance["group"] = document.group
         if len(document.text) > self.max_characters:
             provenance["cut_characters"] = len(document.text) - self.max_characters
-        return Row(messages=messages, provenance=provenance)
+        return Row(messages=messages, provenance=provenance, weight=document.weight)
 
     def _value(self, f: Field, value: Value) -> Any:
         if value is None or value == "":
@@ -154,24 +170,22 @@ class Extraction:
         """What the answer to these messages is held to; values of grounded fields come from the last user message."""
         if not self.ordered or self.style is None:
             return None
-        text = document_of(last_user_text(messages))
+        text = self._document(messages)
         offered = {f.name: values for f in self.fields if (values := candidates(f, text))}
-        return Constraint(
-            json_schema=object_schema(self.fields, offered),
-            grammar=build_grammar(self.fields, self.style, text, offered),
-        )
+        schema = pairs_schema(self.fields, offered) if self.pairs else object_schema(self.fields, offered)
+        return Constraint(schema, build_grammar(self.fields, self.style, text, offered, pairs=self.pairs))
 
     def score(self, answer: str, expected: str, messages: list[Message]) -> Score:
         fenced = self.style is None or self.style.fence is not None
-        right = parse_object(expected, fenced=True) or {}
-        got = parse_object(answer, fenced)
+        right = self.read(expected, fenced=True) or {}
+        got = self.read(answer, fenced)
         kinds = {f.name: f for f in self.fields}
         names = [f.name for f in self.fields if f.name in right or not f.optional]
         names += [n for n in right if n not in kinds]
         if got is None:
             return Score(False, False, dict.fromkeys(names, False))
         fields = {n: n in got and _same(kinds.get(n), got[n], right.get(n)) for n in names}
-        text = document_of(last_user_text(messages))
+        text = self._document(messages)
         invented = [
             f.name
             for f in self.fields
@@ -188,7 +202,7 @@ class Extraction:
 
     def quality(self, rows: Sequence[Row]) -> dict[str, float]:
         """Largest share of one choice in a choice field, and of values that their document does not contain."""
-        samples = learning.read_samples(_pairs(rows)) or []
+        samples = self._samples(rows)
         figures = {}
         balance = [learning.largest_share(f, samples) for f in self.fields if f.kind == "enum"]
         if balance:
@@ -197,6 +211,25 @@ class Extraction:
         if shares:
             figures["ungrounded_targets"] = 1 - min(shares.values())
         return figures
+
+    def read(self, answer: str, fenced: bool = False) -> dict[str, Any] | None:
+        """The fields of an answer; None when it has not the form that is asked for."""
+        return parse_pairs(answer, fenced) if self.pairs else parse_object(answer, fenced)
+
+    def _dump(self, answer: dict[str, Any]) -> str:
+        if not self.pairs:
+            return (self.style or Style()).dump(answer)
+        return (self.style or Style()).dump([{"field": k, "value": v} for k, v in answer.items() if v is not None])
+
+    def _document(self, messages: Sequence[Message]) -> str:
+        asked = last_user_text(messages)
+        return self.template.content_of(asked) if self.template else document_of(asked)
+
+    def _samples(self, rows: Sequence[Row]) -> list[learning.Sample]:
+        if not self.pairs:
+            return learning.read_samples([(self._document(row.prompt), row.answer) for row in rows]) or []
+        read = [(self._document(row.prompt), self.read(row.answer)) for row in rows]
+        return [learning.Sample(text, fields) for text, fields in read if fields]
 
     def _fits(self, value: dict[str, Any]) -> bool:
         # A length bound keeps a served answer from running away; a longer value is still well-formed.

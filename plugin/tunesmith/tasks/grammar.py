@@ -25,12 +25,21 @@ _ASCII_CHAR = r"char ::= [ !#-\[\]-~] | escape"
 
 
 def build_grammar(
-    fields: Sequence[Field], style: Style, text: str, offered: Mapping[str, Sequence[str]] | None = None
+    fields: Sequence[Field],
+    style: Style,
+    text: str,
+    offered: Mapping[str, Sequence[str]] | None = None,
+    pairs: bool = False,
 ) -> str:
-    """The grammar of one answer. `text` is the document; `offered` its closed lists of values, by field name."""
+    """The grammar of one answer. `text` is the document; `offered` its closed lists of values, by field name.
+    `pairs`: an array of {field, value} in place of an object."""
     stretches = Stretches(text, style)
     values = [" | ".join(_value(f, style, stretches, (offered or {}).get(f.name, ()))) for f in fields]
-    rules = [*object_rules(fields, style), *(f"value-{i} ::= {v}" for i, v in enumerate(values)), *stretches.rules]
+    rules = [
+        *object_rules(fields, style, as_pairs=pairs),
+        *(f"value-{i} ::= {v}" for i, v in enumerate(values)),
+        *stretches.rules,
+    ]
     return with_common(rules, style)
 
 
@@ -39,7 +48,7 @@ def with_common(rules: Sequence[str], style: Style) -> str:
     return "\n".join([*rules, _ASCII_CHAR if style.ascii else _CHAR, _COMMON.strip()]) + "\n"
 
 
-def object_rules(fields: Sequence[Field], style: Style, prefix: str = "") -> list[str]:
+def object_rules(fields: Sequence[Field], style: Style, prefix: str = "", as_pairs: bool = False) -> list[str]:
     """The rule `root` of one object, and its helpers; the values are rules `value-0`, …. All names get the prefix."""
     line = "" if style.indent is None else "\n" + style.indent
     opening, closing = "{" + line, ("" if style.indent is None else "\n") + "}"
@@ -47,6 +56,10 @@ def object_rules(fields: Sequence[Field], style: Style, prefix: str = "") -> lis
         opening, closing = f"{style.fence}\n{opening}", f"{closing}\n```"
     comma = style.item + line
     pairs = [(style.plain(f.name) + style.key, f"{prefix}value-{i}") for i, f in enumerate(fields)]
+    if as_pairs:
+        opening, closing = opening.replace("{", "["), closing.replace("}", "]")
+        head, middle = '{"field"' + style.key, f'{style.item}"value"{style.key}'
+        pairs = [(head + style.plain(f.name) + middle, f'{prefix}value-{i} "}}"') for i, f in enumerate(fields)]
     root = f"{prefix}root ::= {literal(opening)}"
     if not any(f.optional for f in fields):
         body = " ".join(f"{literal((comma if i else '') + key)} {value}" for i, (key, value) in enumerate(pairs))

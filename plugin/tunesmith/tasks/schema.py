@@ -129,6 +129,21 @@ def object_schema(fields: list[Field], suggestions: Mapping[str, tuple[str, ...]
     }
 
 
+def pairs_schema(fields: list[Field], suggestions: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, Any]:
+    """JSON Schema of an answer that is an array of {field, value}."""
+    known = suggestions or {}
+    items = [
+        {
+            "type": "object",
+            "properties": {"field": {"const": f.name}, "value": f.as_json_schema(known.get(f.name, ()))},
+            "required": ["field", "value"],
+            "additionalProperties": False,
+        }
+        for f in fields
+    ]
+    return {"type": "array", "items": {"anyOf": items}, "maxItems": len(fields)}
+
+
 def field_to_json(field: Field) -> dict[str, Any]:
     """Only what differs from the defaults, so that specs stay readable."""
     default = asdict(Field(field.name))

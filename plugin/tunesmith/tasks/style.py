@@ -44,14 +44,27 @@ _PLAIN = [
 
 def parse_object(answer: str, fenced: bool = False) -> dict[str, Any] | None:
     """The one JSON object that the answer is, else None. With `fenced`, a code fence around it is fine."""
+    value = _parse(answer, fenced)
+    return value if isinstance(value, dict) else None
+
+
+def parse_pairs(answer: str, fenced: bool = False) -> dict[str, Any] | None:
+    """The same for an array of {field, value}, each field once."""
+    value = _parse(answer, fenced)
+    if not isinstance(value, list) or not all(isinstance(v, dict) and set(v) == {"field", "value"} for v in value):
+        return None
+    found = {str(item["field"]): item["value"] for item in value}
+    return found if len(found) == len(value) else None
+
+
+def _parse(answer: str, fenced: bool) -> Any:
     text = answer.strip()
     if fenced and (match := _FENCE.match(text)):
         text = match[1]
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _refuse(name: str) -> None:

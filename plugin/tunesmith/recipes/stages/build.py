@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from tunesmith.datasets import sources
+from tunesmith.datasets import sources, suggestions
 from tunesmith.datasets.build import LEARN_FROM, build
 from tunesmith.datasets.lengths import ModelContext, model_context
+from tunesmith.datasets.library import Library
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import SplitSpec
 from tunesmith.errors import BadInput
 from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import DatasetSource
+from tunesmith.recipes.stages import preferences
 from tunesmith.serving import base_models
+from tunesmith.tasks import presets
 from tunesmith.tasks.base import TASKS, Task
 from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.document import Document
@@ -30,9 +33,11 @@ def run(context: Context) -> dict[str, Any]:
             hint="Make two recipes, or write the documents' examples into the file.",
         )
     spec = recipe.split
+    library, synced = _library(context)
+    task = _task(context, library, bare=bool(conversations))
     report = build(
-        _task(context, bare=bool(conversations)),
-        documents=_documents(context),
+        task,
+        documents=(presets.document_for(recipe.task.preset, d) for d in _documents(context, library)),
         rows=_rows(context, validation=False),
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
@@ -41,26 +46,33 @@ def run(context: Context) -> dict[str, Any]:
         earlier=datasets.folders(context.workspace, recipe.name, but_run=context.run.id),
         context=_model_context(context),
     )
-    return _keep(context, report, recipe.name)
+    pairs = preferences.write(context, task) if task else 0
+    return {**_keep(context, report, recipe.name), "library": synced, "preferences": pairs}
 
 
 def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
     """A version that is there already, with its own splits; only the task may be another one."""
     row = datasets.get_version(context.workspace, source.name, source.version)
     report = DatasetReport.model_validate(row.report)
-    if task := _task(context, bare=True):
+    if task := _task(context, None, bare=True):
         train = read_rows(context.workspace.artifacts.dataset(row.version) / "train.jsonl")
         fitted = task.fit(list(islice(train, LEARN_FROM)))
         report = report.model_copy(update={"task": fitted.name, "spec": fitted.spec})
     return _outcome(context, report)
 
 
-def _task(context: Context, *, bare: bool) -> Task | None:
+def _task(context: Context, library: Library | None, *, bare: bool) -> Task | None:
     """The task that the recipe names; None lets uploaded conversations show what they are."""
     spec = context.recipe.task
     if bare and not spec.type:
         return None
-    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude={"type"}))
+    if spec.preset:
+        fields = library.lookups().custom_fields.values() if library else ()
+        known = [presets.Definition(f.name, f.data_type, f.options) for f in fields]
+        given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields)
+        return TASKS.get("extraction")({**given, "system": spec.system} if spec.system else given)
+    own = {"type", "preset", "prompt", "custom_fields"}
+    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude=own))
 
 
 def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
@@ -69,15 +81,44 @@ def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
             yield from sources.rows({"file": source.file}, lambda name: runs.source_path(context.workspace, name))
 
 
-def _documents(context: Context) -> Iterator[Document]:
+def _library(context: Context) -> tuple[Library | None, dict[str, Any] | None]:
+    """The library, synced, when a source reads from it, and what the sync did."""
+    if not any(source.paperless or source.corrections for source in context.recipe.sources):
+        return None, None
+    library = Library(context.workspace.database, context.settings)
+    report = library.sync()
+    context.say(f"Paperless: {report.sentence()}", data=report.as_dict())
+    return library, report.as_dict()
+
+
+def _documents(context: Context, library: Library | None) -> Iterator[Document]:
+    """Corrections first: a corrected document counts as such, not once more with its present labels."""
+    corrected: set[str] = set()
+    for source in context.recipe.sources:
+        if source.corrections and library:
+            wanted = source.corrections
+            for document in suggestions.corrections(
+                context.workspace.database,
+                wanted.model,
+                weight=wanted.weight,
+                confirmed_after_days=wanted.confirmed_after_days,
+                tags=library.tags,
+            ):
+                if document.id not in corrected:
+                    corrected.add(document.id)
+                    yield document
     for source in context.recipe.sources:
         if source.paperless:
-            wanted: dict[str, Any] = {"paperless": source.paperless.model_dump(exclude_defaults=True)}
+            found = _read(context, {"paperless": source.paperless.model_dump(exclude_defaults=True)}, library)
+            yield from (document for document in found if document.id not in corrected)
         elif source.documents:
-            wanted = {"documents": source.documents.file, "fields": source.documents.fields}
-        else:
-            continue
-        yield from sources.documents(wanted, context.settings, lambda name: runs.source_path(context.workspace, name))
+            yield from _read(context, {"documents": source.documents.file, "fields": source.documents.fields}, None)
+
+
+def _read(context: Context, source: dict[str, Any], library: Library | None) -> Iterator[Document]:
+    return sources.documents(
+        source, context.settings, lambda name: runs.source_path(context.workspace, name), library=library
+    )
 
 
 def _model_context(context: Context) -> ModelContext | None:

@@ -1,0 +1,76 @@
+"""Asking a published model: where it answers, and the request as its target understands it."""
+
+from typing import Any
+
+from tunesmith.errors import BadInput
+from tunesmith.recipes.context import target_for
+from tunesmith.serving.pool import ServerPool
+from tunesmith.serving.targets.base import Deployment, Endpoint
+from tunesmith.store.tables import ModelVersion
+from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.base import TASKS, Constraint, Task
+from tunesmith.tasks.conversation import Message
+
+
+def task_of(version: ModelVersion) -> Task:
+    return TASKS.get(version.task["name"])(version.task["spec"])
+
+
+def prepare(
+    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
+) -> tuple[Endpoint, dict[str, Any]]:
+    """`asked` is a chat completion's body; the answer will be held to the task's format."""
+    plain = [message for message in map(_plain, asked["messages"]) if message is not None]
+    constraint = task_of(version).constraint(plain) if len(plain) == len(asked["messages"]) else None
+    return address(workspace, pool, version, asked, constraint)
+
+
+def address(
+    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any], constraint: Constraint | None
+) -> tuple[Endpoint, dict[str, Any]]:
+    """Where the model answers, and the body as its target understands it, held to `constraint`."""
+    deployment = Deployment.from_dict(version.deployment)
+    target = target_for(workspace.settings, deployment.target)
+    endpoint = pool.endpoint(deployment)
+    return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
+
+
+def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:
+    """The one tool that the caller insists on, when the model's whole answer is what such a call would carry.
+
+    Programs ask so for JSON. A model tuned to answer with that JSON needs no tool syntax: its answer is the arguments.
+    """
+    tools, choice = asked.get("tools") or [], asked.get("tool_choice")
+    insists = choice == "required" or (isinstance(choice, dict) and choice.get("type") == "function")
+    if version.task["name"] != "extraction" or not insists or len(tools) != 1:
+        return None
+    name = tools[0].get("function", {}).get("name")
+    return str(name) if name else None
+
+
+def without_tools(asked: dict[str, Any]) -> dict[str, Any]:
+    """The request as one for a whole text: it is turned into a call, and streamed, afterwards."""
+    ours = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
+    return {key: value for key, value in asked.items() if key not in ours}
+
+
+def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A completion whose answers are calls of the tool `name`."""
+    for place, choice in enumerate(content.get("choices", [])):
+        message = choice["message"]
+        call = {"name": name, "arguments": message.get("content") or ""}
+        message["tool_calls"] = [{"id": f"call_{place}", "type": "function", "function": call}]
+        message["content"] = None
+        if choice.get("finish_reason") == "stop":
+            choice["finish_reason"] = "tool_calls"
+    return content
+
+
+def _plain(message: dict[str, Any]) -> Message | None:
+    """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "user", "assistant", "tool", "developer"):
+        raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
+    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
+        content = "".join(part["text"] for part in content)
+    return Message(role=role, content=content) if isinstance(content, str) else None
