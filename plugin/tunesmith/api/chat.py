@@ -65,19 +65,25 @@ async def create_chat_completion(
     client: Annotated[httpx.AsyncClient, Depends(_client)],
 ) -> Response:
     """Chat with a published model, by its name or `name:version`."""
-    asked = body.model_dump(mode="json", exclude_unset=True)
-    version = await run_in_threadpool(models.find, workspace, body.model)
+    response = await ask(workspace, pool, client, body.model_dump(mode="json", exclude_unset=True))
+    if body.stream and response.status_code == 200:
+        return StreamingResponse(_relay(response), media_type="text/event-stream")
+    return JSONResponse(await whole(response, body.model), response.status_code)
+
+
+async def ask(
+    workspace: Workspace, pool: ServerPool, client: httpx.AsyncClient, asked: dict[str, Any]
+) -> httpx.Response:
+    """Send a chat request to the server of the model that it names. The caller reads the response and closes it."""
+    version = await run_in_threadpool(models.find, workspace, asked["model"])
     endpoint, passed = await run_in_threadpool(_prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
     )
     try:
-        response = await client.send(request, stream=True)
+        return await client.send(request, stream=True)
     except httpx.HTTPError as error:
-        raise Unavailable(f"{body.model} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
-    if body.stream and response.status_code == 200:
-        return StreamingResponse(_relay(response), media_type="text/event-stream")
-    return await _whole(response, body.model)
+        raise Unavailable(f"{asked['model']} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
 
 
 def _prepare(
@@ -110,15 +116,18 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
         await response.aclose()
 
 
-async def _whole(response: httpx.Response, name: str) -> Response:
-    raw = await response.aread()
-    await response.aclose()
+async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
+    """The body of a response that is not streamed. Raises Unavailable when the model's server has failed."""
     try:
-        content = response.json()
+        raw = await response.aread()
+    finally:
+        await response.aclose()
+    try:
+        content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
     if response.status_code >= 500:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")
     if response.status_code == 200:
         content["model"] = name
-    return JSONResponse(content, response.status_code)
+    return content

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import files
@@ -50,9 +50,14 @@ def _chunks(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
 
 
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
-def create_file(workspace: WorkspaceDep, file: UploadFile, purpose: Annotated[str, Form()] = "fine-tune") -> Any:
+def create_file(
+    workspace: WorkspaceDep,
+    file: UploadFile,
+    purpose: Annotated[str, Form()] = "fine-tune",
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, _chunks(file)))
+    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, _chunks(file), idempotency_key))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])

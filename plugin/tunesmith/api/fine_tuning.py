@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wants_stream
@@ -99,7 +99,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 def create_job(
     workspace: WorkspaceDep,
     body: CreateJob,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Fine-tune a model on an uploaded file. Returns at once; follow the events."""
     request = body.model_dump(mode="json", exclude_none=True)

@@ -41,6 +41,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+_KNOWN = {413: ("too_large", "Send less at once; a large file is uploaded to /v1/files as a form.")}
+
+
 def install(app: FastAPI) -> None:
     app.add_exception_handler(TunesmithError, _on_tunesmith_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -80,7 +83,8 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer(request, error.status_code, f"http_{error.status_code}", str(error.detail), "See /docs.")
+    code, hint = _KNOWN.get(error.status_code, (f"http_{error.status_code}", "See /docs."))
+    return answer(request, error.status_code, code, str(error.detail), hint)
 
 
 async def _on_surprise(request: Request, error: Exception) -> JSONResponse:

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs, views
 from tunesmith.recipes.schema import Recipe
+from tunesmith.store.workspace import Workspace
 
 router = APIRouter(prefix="/v1")
 
@@ -40,6 +42,19 @@ class RunObject(Open):
     report: dict[str, Any] | None = None
 
 
+class EventObject(BaseModel):
+    id: int
+    created_at: float
+    type: str
+    level: str
+    message: str
+    data: dict[str, Any]
+
+
+class EventList(BaseModel):
+    data: list[EventObject]
+
+
 @router.post(
     "/recipes", operation_id="save_recipe", dependencies=[CanTrain], response_model=RecipeObject, tags=["recipes"]
 )
@@ -65,9 +80,7 @@ def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
 @router.post(
     "/recipes/{name}/runs", operation_id="run_recipe", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
-def run_recipe(
-    workspace: WorkspaceDep, name: str, idempotency_key: Annotated[str | None, Header(max_length=200)] = None
-) -> Any:
+def run_recipe(workspace: WorkspaceDep, name: str, idempotency_key: IdempotencyKey = None) -> Any:
     """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
     recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
     return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key))
@@ -94,12 +107,18 @@ def get_run(workspace: WorkspaceDep, run_id: str) -> Any:
 )
 async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[float, Query(ge=0, le=60)] = 30) -> Any:
     """Answers when the run has ended, or after `seconds` with where it is."""
-    run = runs.get_run(workspace, run_id)
+    run = await run_in_threadpool(runs.get_run, workspace, run_id)
     await wait_for_end(workspace, run_id, seconds)
-    return views.run(workspace, run)
+    return await run_in_threadpool(views.run, workspace, run)
 
 
-@router.get("/runs/{run_id}/events", operation_id="list_run_events", dependencies=[CanRead], tags=["runs"])
+@router.get(
+    "/runs/{run_id}/events",
+    operation_id="list_run_events",
+    dependencies=[CanRead],
+    response_model=EventList,
+    tags=["runs"],
+)
 def list_run_events(
     workspace: WorkspaceDep,
     request: Request,
@@ -109,9 +128,13 @@ def list_run_events(
     stream: bool = False,
 ) -> Any:
     """Oldest first; with `stream=true` (or Accept: text/event-stream) as server-sent events."""
-    run = runs.get_run(workspace, run_id)
     if wants_stream(request, stream):
-        return stream_events(workspace, request, run.id, views.event)
+        return stream_events(workspace, request, runs.get_run(workspace, run_id).id, views.event)
+    return event_page(workspace, run_id, after, limit)
+
+
+def event_page(workspace: Workspace, run_id: str, after: int, limit: int) -> dict[str, Any]:
+    run = runs.get_run(workspace, run_id)
     return {"data": [views.event(event) for event in events.read(workspace.database, run.id, after=after, limit=limit)]}
 
 

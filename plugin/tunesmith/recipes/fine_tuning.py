@@ -37,8 +37,6 @@ def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str |
         if request.get(name):
             _require_training_file(workspace, request[name], name)
     run_id = new_id("run")
-    if idempotency_key and (known := runs.find_by_key(workspace, idempotency_key)):
-        run_id = known.id
     recipe = implicit_recipe(workspace, request, run_id)
     return runs.create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, run_id=run_id)
 

@@ -122,6 +122,14 @@ def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
     }
 
 
+def card(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What is known of a model: the version that answers to `name`, as `view`, and the names of all its versions."""
+    found = find(workspace, name)
+    live = live_version(workspace, found.name)
+    versions = [row.version for row in list_versions(workspace, found.name)]
+    return {**view(found, live=live is not None and live.version == found.version), "versions": versions}
+
+
 def _version(session: Session, name: str, version: str | None) -> ModelVersion | None:
     query = select(ModelVersion).where(ModelVersion.name == name, ModelVersion.version == version)
     return session.scalars(query).first()

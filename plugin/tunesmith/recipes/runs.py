@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, tuple_
+from sqlalchemy.exc import IntegrityError
 
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
@@ -54,14 +55,8 @@ def create_run(
 
     `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
     """
-    if idempotency_key:
-        known = find_by_key(workspace, idempotency_key)
-        if known is not None:
-            if known.recipe != recipe.document():
-                raise Conflict(
-                    "This Idempotency-Key was used for another request.", hint="Use a new key for a new request."
-                )
-            return known
+    if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request)):
+        return known
     check_recipe(workspace, recipe)
     run = Run(
         id=run_id or new_id("run"),
@@ -71,10 +66,16 @@ def create_run(
         model_name=recipe.model_name,
         idempotency_key=idempotency_key,
     )
-    with workspace.database.write() as session:
-        session.add(run)
-        session.flush()
-        queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+    try:
+        with workspace.database.write() as session:
+            session.add(run)
+            session.flush()
+            queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+    except IntegrityError:  # the same request, sent twice at once
+        known = _made_before(workspace, idempotency_key or "", recipe, request)
+        if known is None:
+            raise
+        return known
     events.append(workspace.database, run.id, f"Run of {recipe.name} created.")
     return run
 
@@ -152,7 +153,10 @@ def first_error(jobs: Sequence[Job]) -> dict[str, Any] | None:
     return next((job.error for job in jobs if job.error and job.status in ("failed", "paused")), None)
 
 
-def find_by_key(workspace: Workspace, key: str) -> Run | None:
-    """The run that was created with this Idempotency-Key."""
+def _made_before(workspace: Workspace, key: str, recipe: Recipe, request: dict[str, Any] | None) -> Run | None:
+    """The run that was created with this Idempotency-Key. Raises Conflict when that was another request."""
     with workspace.database.read() as session:
-        return session.scalars(select(Run).where(Run.idempotency_key == key)).first()
+        known = session.scalars(select(Run).where(Run.idempotency_key == key)).first()
+    if known is not None and (known.request != request if request else known.recipe != recipe.document()):
+        raise Conflict("This Idempotency-Key was used for another request.", hint="Use a new key for a new request.")
+    return known
