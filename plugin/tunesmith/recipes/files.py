@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from tunesmith.datasets import formats, sources
 from tunesmith.errors import BadInput, Conflict, NotFound, TooLarge
 from tunesmith.jobs import queue
-from tunesmith.store.artifacts import new_id
+from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, Run
 from tunesmith.store.workspace import Workspace
 
@@ -90,7 +90,8 @@ def get_file(workspace: Workspace, file_id: str) -> File:
     with workspace.database.read() as session:
         file = session.get(File, file_id)
     if file is None:
-        raise NotFound(f"There is no file {file_id!r}.", hint="List /v1/files to see what is there.", param="file_id")
+        hint = hint_for_id(file_id, "file", "List /v1/files to see what is there.")
+        raise NotFound(f"There is no file {file_id!r}.", hint=hint, param="file_id")
     return file
 
 

@@ -13,7 +13,7 @@ from tunesmith.recipes import stages
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import base_models
-from tunesmith.store.artifacts import new_id
+from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, RecipeRow, Run
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS
@@ -107,7 +107,8 @@ def require_file(workspace: Workspace, file_id: str, param: str = "file") -> Fil
     with workspace.database.read() as session:
         file = session.get(File, file_id)
     if file is None:
-        raise NotFound(f"There is no file {file_id!r}.", hint="Upload it to /v1/files first.", param=param)
+        hint = "Upload it to /v1/files first."
+        raise NotFound(f"There is no file {file_id!r}.", hint=hint_for_id(file_id, "file", hint), param=param)
     return file
 
 
@@ -120,7 +121,8 @@ def get_run(workspace: Workspace, run_id: str) -> Run:
     with workspace.database.read() as session:
         run = session.get(Run, run_id)
     if run is None:
-        raise NotFound(f"There is no run {run_id!r}.", hint="List the runs to see what is there.")
+        hint = hint_for_id(run_id, "run", "List the runs to see what is there.")
+        raise NotFound(f"There is no run {run_id!r}.", hint=hint)
     return run
 
 
