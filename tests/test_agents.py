@@ -93,6 +93,7 @@ def test_schemas_are_flat_and_say_ranges_in_words() -> None:
     for operation in OPERATIONS.values():
         jsonschema.Draft202012Validator.check_schema(operation.input_schema)
         assert operation.input_schema["additionalProperties"] is False
+        jsonschema.validate(operation.input_schema["examples"][0], operation.input_schema)
         for name, schema in operation.input_schema["properties"].items():
             assert schema["type"] in ("string", "integer", "number", "boolean", "array"), (operation.name, name)
             assert "anyOf" not in schema

@@ -24,6 +24,10 @@ Key = Annotated[
 ]
 
 
+def _example(arguments: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [arguments]})
+
+
 class Arguments(BaseModel):
     """`null` means the default, as callers that must send every argument need it."""
 
@@ -38,8 +42,18 @@ class Arguments(BaseModel):
 class Nothing(Arguments):
     """No arguments."""
 
+    model_config = _example({})
+
 
 class UploadRows(Arguments):
+    model_config = _example(
+        {
+            "rows": '{"messages": [{"role": "user", "content": "Corner Books TOTAL 4.20"}, '
+            '{"role": "assistant", "content": "4.20"}]}',
+            "idempotency_key": "receipts-2024-05-01",
+        }
+    )
+
     rows: str = Field(
         min_length=2,
         max_length=MAX_ROWS_TEXT,
@@ -53,6 +67,8 @@ class UploadRows(Arguments):
 
 
 class CreateJob(Arguments):
+    model_config = _example({"training_file": "file-0123456789ab", "suffix": "receipts"})
+
     training_file: str = Field(max_length=100, description="Id of an uploaded file, such as file-0123456789ab.")
     model: str = Field(
         DEFAULT_BASE, max_length=200, description=f"A name from list_base_models. Default: {DEFAULT_BASE}."
@@ -71,6 +87,10 @@ class CreateJob(Arguments):
 
 
 class SaveRecipe(Arguments):
+    model_config = _example(
+        {"name": "household-receipts", "file_ids": ["file-0123456789ab"], "fields": ["date: date", "amount: money"]}
+    )
+
     name: Name = Field(
         description="Small letters, digits, dots, dashes, underscores; at most 63. Example: household-receipts. "
         "A recipe of this name is replaced."
@@ -109,15 +129,21 @@ class SaveRecipe(Arguments):
 
 
 class RunRecipe(Arguments):
+    model_config = _example({"name": "household-receipts", "idempotency_key": "receipts-2024-05-01"})
+
     name: str = Field(max_length=80, description="Name of a saved recipe. Example: household-receipts.")
     idempotency_key: Key = None
 
 
 class OneRun(Arguments):
+    model_config = _example({"run_id": "run-0123456789ab"})
+
     run_id: RunId
 
 
 class WaitForRun(Arguments):
+    model_config = _example({"run_id": "run-0123456789ab", "seconds": 60})
+
     run_id: RunId
     seconds: float = Field(
         30, ge=0, le=MAX_WAIT_S, description="How long to wait at most, 0 to 60 seconds. Default: 30. Call it again."
@@ -125,16 +151,22 @@ class WaitForRun(Arguments):
 
 
 class RunEvents(Arguments):
+    model_config = _example({"run_id": "run-0123456789ab", "after": 0})
+
     run_id: RunId
     after: int = Field(0, ge=0, description="Only events with a higher id than this. Default: 0, from the start.")
     limit: int = Field(50, ge=1, le=200, description="At most this many events, 1 to 200. Default: 50.")
 
 
 class OneModel(Arguments):
+    model_config = _example({"name": "household-receipts"})
+
     name: str = Field(max_length=200, description="Name of a published model from list_models.")
 
 
 class TryModel(Arguments):
+    model_config = _example({"model": "household-receipts", "prompt": "Corner Books TOTAL 4.20"})
+
     model: str = Field(max_length=200, description="Name of a published model, or name:version.")
     prompt: str = Field(
         min_length=1, max_length=100_000, description="What a user would send, written as in the training rows."
@@ -144,4 +176,6 @@ class TryModel(Arguments):
 
 
 class OneDataset(Arguments):
+    model_config = _example({"name": "household-receipts"})
+
     name: str = Field(max_length=120, description="Name of a dataset from list_datasets: that of the recipe it is of.")

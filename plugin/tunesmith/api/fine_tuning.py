@@ -108,6 +108,7 @@ def create_job(
 
 @router.get("", operation_id="list_fine_tuning_jobs", dependencies=[CanRead], response_model=Page[JobObject])
 def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = None) -> Any:
+    """Runs as OpenAI's fine-tuning jobs, newest first."""
     last = fine_tuning.run_id_of(after) if after else None
     found = runs.list_runs(workspace, limit=limit + 1, after=last)
     return page([fine_tuning.view(workspace, run) for run in found], limit)
@@ -115,6 +116,7 @@ def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = No
 
 @router.get("/{job_id}", operation_id="get_fine_tuning_job", dependencies=[CanRead], response_model=JobObject)
 def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
+    """A job as OpenAI's SDKs read it; `run_id` leads to its stages and report."""
     return fine_tuning.view(workspace, runs.get_run(workspace, fine_tuning.run_id_of(job_id)))
 
 
@@ -122,6 +124,7 @@ def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
     "/{job_id}/cancel", operation_id="cancel_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject
 )
 def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
+    """Stop a job for good. What is live stays live."""
     run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
     queue.cancel(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
@@ -173,6 +176,7 @@ def list_events(
     response_model=Page[CheckpointObject],
 )
 def list_checkpoints(workspace: WorkspaceDep, job_id: str, limit: Limit = 10, after: str | None = None) -> Any:
+    """Checkpoints that are still on disk, newest first."""
     run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
     found = fine_tuning.checkpoints(workspace, run)
     if after:

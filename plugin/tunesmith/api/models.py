@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
@@ -68,7 +68,7 @@ class VersionList(BaseModel):
 
 
 class PublishVersion(BaseModel):
-    version: str
+    version: str = Field(description="One of the model's versions.", examples=["run-0123456789ab"])
 
 
 def _model(version: Any) -> dict[str, Any]:
@@ -102,6 +102,7 @@ def get_model(workspace: WorkspaceDep, name: str) -> Any:
 
 @router.get("/{name}/versions", operation_id="list_model_versions", dependencies=[CanRead], response_model=VersionList)
 def list_versions(workspace: WorkspaceDep, name: str) -> Any:
+    """All versions of a model, newest first, each with what was measured of it."""
     live = models.find(workspace, name).version
     rows = models.list_versions(workspace, name)
     return {"object": "list", "data": [models.view(row, live=row.version == live) for row in rows]}

@@ -67,6 +67,7 @@ def save_recipe(workspace: WorkspaceDep, recipe: Recipe) -> Any:
     "/recipes", operation_id="list_recipes", dependencies=[CanRead], response_model=RecipeList, tags=["recipes"]
 )
 def list_recipes(workspace: WorkspaceDep) -> Any:
+    """Saved recipes, by name."""
     return {"data": [views.recipe(row) for row in runs.list_recipes(workspace)]}
 
 
@@ -74,6 +75,7 @@ def list_recipes(workspace: WorkspaceDep) -> Any:
     "/recipes/{name}", operation_id="get_recipe", dependencies=[CanRead], response_model=RecipeObject, tags=["recipes"]
 )
 def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
+    """A saved recipe: what differs from the defaults."""
     return views.recipe(runs.get_recipe(workspace, name))
 
 
@@ -93,12 +95,14 @@ def list_runs(
     after: str | None = None,
     recipe: str | None = None,
 ) -> Any:
+    """Runs, newest first; those of one recipe with `recipe`."""
     found = runs.list_runs(workspace, limit=limit + 1, after=after, recipe=recipe)
     return page([views.run(workspace, run) for run in found], limit)
 
 
 @router.get("/runs/{run_id}", operation_id="get_run", dependencies=[CanRead], response_model=RunObject, tags=["runs"])
 def get_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """A run: its status, its stages, its error, and the report of what was measured."""
     return views.run(workspace, runs.get_run(workspace, run_id))
 
 
@@ -154,6 +158,7 @@ def get_stage_log(workspace: WorkspaceDep, run_id: str, stage: str) -> str:
     "/runs/{run_id}/cancel", operation_id="cancel_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
 def cancel_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """Stop a run for good. What is live stays live."""
     run = runs.get_run(workspace, run_id)
     queue.cancel(workspace.database, run.id)
     return views.run(workspace, run)
@@ -163,6 +168,7 @@ def cancel_run(workspace: WorkspaceDep, run_id: str) -> Any:
     "/runs/{run_id}/pause", operation_id="pause_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
 def pause_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """Save a checkpoint and stop. Nothing is lost; the machine is free."""
     run = runs.get_run(workspace, run_id)
     queue.pause(workspace.database, run.id)
     return views.run(workspace, run)
