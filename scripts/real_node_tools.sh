@@ -4,7 +4,7 @@
 set -eu
 cache="${TUNESMITH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tunesmith-tests}"
 node=24.19.0
-tools="@modelcontextprotocol/inspector@2.12.0 @modelcontextprotocol/conformance@0.1.16 @redocly/cli@2 @hey-api/openapi-ts typescript@5"
+tools="@modelcontextprotocol/inspector@2.12.0 @modelcontextprotocol/conformance@0.1.16 @redocly/cli@2.77.0 @hey-api/openapi-ts@0.99.0 typescript@5 @types/node@24"
 place="$cache/node-tools"
 if [ "$(cat "$place/.version" 2>/dev/null)" != "$node $tools" ]; then
     "${PYTHON:-python3}" -m venv --clear "$place/node" >&2

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from tunesmith import __version__
 from tunesmith.agents import tools
 from tunesmith.agents.mcp_http import McpEndpoint
-from tunesmith.api import chat, datasets, examples, files, fine_tuning, health, limits, models, problems, recipes
+from tunesmith.api import chat, datasets, document, files, fine_tuning, health, limits, models, problems, recipes
 from tunesmith.serving.pool import ServerPool
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
     app.include_router(health.router)
     app.router.routes.extend(mcp.routes())  # last: it takes every method
     generated = app.openapi
-    app.openapi = lambda: examples.added(generated())  # type: ignore[method-assign]
+    app.openapi = lambda: document.finished(generated())  # type: ignore[method-assign]
     return app
 
 

@@ -4,17 +4,22 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import httpx2
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from fakes.http_app import HttpApp
+from real.conftest import node
 from service import KEY, Service, extraction_rows
 from tiny import build_tiny_model
+from tunesmith.agents.operations import OPERATIONS
 
 pytestmark = pytest.mark.real
 ENDED = {"succeeded", "failed", "cancelled", "paused"}
@@ -124,3 +129,55 @@ def test_an_agent_tunes_a_model_over_stdio_without_a_service(models: Path, tmp_p
             await tune(client)
 
     anyio.run(run)
+
+
+class KeyAdder(HttpApp):
+    """The conformance suite cannot send a key, so this one adds it on the way and changes nothing else."""
+
+    def __init__(self, url: str):
+        self.upstream = url
+        super().__init__()
+
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
+        headers["Authorization"] = f"Bearer {KEY}"
+        answer = httpx.request(request.command, self.upstream + request.path, content=body, headers=headers, timeout=60)
+        request.send_response(answer.status_code)
+        for name in ("Content-Type", "Mcp-Session-Id"):
+            if name in answer.headers:
+                request.send_header(name, answer.headers[name])
+        request.send_header("Content-Length", str(len(answer.content)))
+        request.end_headers()
+        request.wfile.write(answer.content)
+
+
+def test_the_inspector_finds_nothing_in_strict_mode(service: Service, node_tools: Path) -> None:
+    where = [f"{service.url}/mcp", "--transport", "http", "--header", f"Authorization: Bearer {KEY}"]
+    listed = node(node_tools, "mcp-inspector", "--cli", *where, "--method", "tools/list", "--strict")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert [item["name"] for item in json.loads(listed.stdout)["tools"]] == list(OPERATIONS)
+    called = ["--method", "tools/call", "--tool-name", "list_base_models"]
+    answer = node(node_tools, "mcp-inspector", "--cli", *where, *called)
+    assert answer.returncode == 0, answer.stderr
+    assert "tiny" in json.loads(answer.stdout)["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "server-initialize",
+        "ping",
+        "tools-list",
+        "resources-list",
+        "prompts-list",
+        "server-sse-multiple-streams",
+        "dns-rebinding-protection",
+    ],
+)
+def test_conformance(service: Service, node_tools: Path, scenario: str, tmp_path: Path) -> None:
+    """The scenarios that need no tool of the suite's own, and nothing that is not offered (sampling, logging, …)."""
+    with KeyAdder(service.url) as adder:
+        arguments = ["server", "--url", f"{adder.url}/mcp", "--scenario", scenario]
+        done = node(node_tools, "conformance", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

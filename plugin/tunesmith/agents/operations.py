@@ -116,7 +116,7 @@ async def wait_for_run(context: Context, arguments: WaitForRun) -> Any:
     return await recipes.wait_for_run(context.workspace, arguments.run_id, 0)
 
 
-@operation("read", recipes.EventList)
+@operation("read", recipes.RunEventList)
 def list_run_events(context: Context, arguments: RunEvents) -> Any:
     """Show what a run has said so far, oldest first: which stage, training steps with their loss, warnings."""
     return recipes.event_page(context.workspace, arguments.run_id, arguments.after, arguments.limit)

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from tunesmith import __version__
 from tunesmith.agents.operation import Context, Operation
 from tunesmith.agents.operations import OPERATIONS
-from tunesmith.agents.schemas import strict
+from tunesmith.agents.schemas import flat_answer, strict
 from tunesmith.api.dependencies import CallerDep, CanRead, WorkspaceDep
-from tunesmith.api.problems import RESPONSES
+from tunesmith.api.problems import RESPONSES, Problem
 from tunesmith.errors import NotFound
 from tunesmith.serving.pool import ServerPool
 
@@ -90,6 +90,7 @@ def flat_openapi(url: str) -> dict[str, Any]:
 
 
 def _path(item: Operation) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": flat_answer(Problem)}}
     return {
         "operationId": item.name,
         "summary": item.title,
@@ -97,7 +98,10 @@ def _path(item: Operation) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": item.input_schema}}},
         "responses": {
             "200": {"description": "Done.", "content": {"application/json": {"schema": item.output_schema}}},
-            **{str(status): answer for status, answer in RESPONSES.items()},
+            **{
+                str(status): {"description": known["description"], "content": problem}
+                for status, known in RESPONSES.items()
+            },
         },
     }
 

@@ -28,8 +28,26 @@ class Problem(BaseModel):
     param: str | None = None
 
 
+class OpenAIProblem(BaseModel):
+    """What is in the `error` of an OpenAI-compatible route: `code` is stable, the message ends with the hint."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """An error of an OpenAI-compatible route."""
+
+    error: OpenAIProblem
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    status: {
+        "description": text,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
     for status, text in {
         400: "The request is wrong; the hint says how to mend it.",
         401: "The key is missing or unknown.",

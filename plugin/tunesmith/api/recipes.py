@@ -42,7 +42,7 @@ class RunObject(Open):
     report: dict[str, Any] | None = None
 
 
-class EventObject(BaseModel):
+class RunEventObject(BaseModel):
     id: int
     created_at: float
     type: str
@@ -51,8 +51,8 @@ class EventObject(BaseModel):
     data: dict[str, Any]
 
 
-class EventList(BaseModel):
-    data: list[EventObject]
+class RunEventList(BaseModel):
+    data: list[RunEventObject]
 
 
 @router.post(
@@ -120,7 +120,7 @@ async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[
     "/runs/{run_id}/events",
     operation_id="list_run_events",
     dependencies=[CanRead],
-    response_model=EventList,
+    response_model=RunEventList,
     tags=["runs"],
 )
 def list_run_events(
