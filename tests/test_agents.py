@@ -1,11 +1,15 @@
 """Tools for agents: one registry behind MCP, OpenAI functions and the flat OpenAPI document; what bad callers get."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
@@ -236,3 +240,41 @@ def test_resources_and_prompts(client: TestClient) -> None:
     assert "Read {my} receipts" in text
     assert all(name in text for name in ("upload_training_rows", "save_recipe", "run_recipe", "wait_for_run"))
     assert "need" in answer(mcp(client, "prompts/get", name="tune_a_model", arguments={}))["error"]["message"]
+
+
+def test_stdio_writes_nothing_but_the_protocol_and_leaves_no_worker(tmp_path: Path) -> None:
+    """As a desktop client uses it: a process that it starts, and ends by closing its input."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "desktop", "version": "1"}}
+    sent: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize", "params": hello},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+        {"id": 3, "method": "tools/call", "params": {"name": "get_run", "arguments": {"run_id": "run-1"}}},
+    ]
+    environment = {**os.environ, "TUNESMITH_HOME": str(tmp_path), "TUNESMITH_LOG_LEVEL": "DEBUG"}
+    argv = [sys.executable, "-m", "tunesmith.cli", "mcp"]
+    with subprocess.Popen(argv, env=environment, text=True, stdin=-1, stdout=-1, stderr=-1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers = {}
+        for message in sent:
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+            process.stdin.flush()
+            if "id" in message:
+                answer = json.loads(process.stdout.readline())
+                answers[answer["id"]] = answer["result"]
+        workers = psutil.Process(process.pid).children()
+        rest, errors = process.communicate(timeout=60)
+    assert rest == ""
+    assert process.returncode == 0, errors
+    assert workers
+    assert not [worker for worker in workers if worker.is_running()]
+    assert answers[1]["serverInfo"]["name"] == "tunesmith"
+    assert [tool["name"] for tool in answers[2]["tools"]] == list(OPERATIONS)
+    assert answers[3]["isError"] is True
+
+
+def test_mcp_is_imported_only_when_it_is_called() -> None:
+    code = "import sys, tunesmith.app; tunesmith.app.create_app(); print('mcp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
