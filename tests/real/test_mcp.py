@@ -131,6 +131,21 @@ def test_an_agent_tunes_a_model_over_stdio_without_a_service(models: Path, tmp_p
     anyio.run(run)
 
 
+def test_stdio_in_front_of_a_service_elsewhere(service: Service, tmp_path: Path) -> None:
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "tunesmith.cli", "mcp", "--url", service.url],
+        env={**os.environ, "TUNESMITH_HOME": str(tmp_path / "none"), "TUNESMITH_API_KEY": KEY},
+    )
+
+    async def run() -> None:
+        async with Client(stdio_client(command)) as client:
+            await tune(client, "relay")
+
+    anyio.run(run)
+    assert not (tmp_path / "none").exists()
+
+
 class KeyAdder(HttpApp):
     """The conformance suite cannot send a key, so this one adds it on the way and changes nothing else."""
 

@@ -1,4 +1,4 @@
-"""`tunesmith mcp`: the tools over standard input and output, on the data folder itself."""
+"""`tunesmith mcp`: the tools over standard input and output, on the data folder itself or a service elsewhere."""
 
 import asyncio
 
@@ -21,3 +21,11 @@ def serve_stdio() -> None:
     finally:
         worker.end(grace=15)
         workspace.close()
+
+
+def relay_stdio(url: str, key: str) -> None:
+    """Runs until the client goes away."""
+    from tunesmith.agents.mcp_relay import serve
+
+    log_to_stderr(get_settings().log_level)
+    asyncio.run(serve(url, key))
