@@ -43,10 +43,10 @@ def _server(remote: Client) -> Server[Any]:
         return await remote.list_tools()
 
     async def call_tool(request: Request, params: CallToolRequestParams) -> CallToolResult:
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            await request.session.report_progress(done, total, message)
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            await request.session.report_progress(progress, total, message)
 
-        return await remote.call_tool(params.name, params.arguments, progress_callback=progress)
+        return await remote.call_tool(params.name, params.arguments, progress_callback=tell)
 
     async def list_resources(_request: Request, _params: Any) -> ListResourcesResult:
         return await remote.list_resources()
