@@ -36,7 +36,7 @@ check: setup  ## Lint, types and architecture.
 test: check  ## All fast tests.
 	@$(BIN)/python -m pytest -q --ignore=tests/real
 
-test-real: setup  ## Real counterparts; one of them with SUITE=openai|litellm|llamacpp|llamafactory|grammar|paperless.
+test-real: setup  ## Real counterparts; one with SUITE=openai|litellm|mcp|openapi|llamacpp|llamafactory|grammar|paperless.
 	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE).py,tests/real)
 
 bench: setup  ## Measured figures, each beside what it is compared with.

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ ENDED = {"succeeded", "failed", "cancelled", "paused"}
 class Service:
     """`tunesmith serve` on a free port of the loopback, over `home`."""
 
-    def __init__(self, home: Path, **environment: str):
+    def __init__(self, home: Path, arguments: Sequence[str] = (), **environment: str):
         self.home = home
+        self.arguments = arguments
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -42,7 +43,7 @@ class Service:
 
     def start(self) -> "Service":
         self.home.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "tunesmith.cli", "serve", "--port", str(self.port)]
+        argv = [sys.executable, "-m", "tunesmith.cli", "serve", "--port", str(self.port), *self.arguments]
         with (self.home / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
                 argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

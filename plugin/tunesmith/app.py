@@ -8,13 +8,17 @@ import httpx
 from fastapi import FastAPI
 
 from tunesmith import __version__
+from tunesmith.agents import tools
+from tunesmith.agents.mcp_http import McpEndpoint
 from tunesmith.api import (
     chat,
     datasets,
+    document,
     files,
     fine_tuning,
     health,
     library,
+    limits,
     models,
     problems,
     recipes,
@@ -31,11 +35,14 @@ DESCRIPTION = "Fine-tuning as a tool: documents in, a small model that was measu
 def create_app(settings: Settings | None = None, workspace: Workspace | None = None) -> FastAPI:
     """The API over one data folder, which is opened when the application starts."""
 
+    mcp = McpEndpoint()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.workspace = workspace or Workspace.open(settings)
         app.state.pool = ServerPool(app.state.workspace.settings)
-        async with httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=10.0)) as app.state.http:
+        client = httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=10.0))
+        async with client as app.state.http, mcp.running():
             yield
         app.state.pool.close()
         app.state.workspace.close()
@@ -49,11 +56,13 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
         servers=[{"url": "http://127.0.0.1:8765", "description": "The default address."}],
     )
     problems.install(app)
+    app.add_middleware(limits.BodyLimit)
     for router in (
         files.router,
         fine_tuning.router,
         chat.router,
         models.openai_router,
+        models.base_router,
         models.router,
         recipes.router,
         datasets.router,
@@ -62,7 +71,11 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
         library.router,
     ):
         app.include_router(router, responses=problems.RESPONSES)
+    app.include_router(tools.router, responses=problems.RESPONSES)
     app.include_router(health.router)
+    app.router.routes.extend(mcp.routes())  # last: it takes every method
+    generated = app.openapi
+    app.openapi = lambda: document.finished(generated())  # type: ignore[method-assign]
     return app
 
 

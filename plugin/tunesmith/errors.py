@@ -50,6 +50,11 @@ class TooLarge(TunesmithError):
     code = "too_large"
 
 
+class InvalidParameters(TunesmithError):
+    status = 422
+    code = "invalid_parameters"
+
+
 class GateNotMet(TunesmithError):
     status = 409
     code = "gate_not_met"

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8765
     public_url: str | None = Field(None, description="How a LiteLLM proxy reaches this service, e.g. from a container.")
+    allowed_hosts: str = Field("", description="Further names that /mcp is called by, e.g. nas.local, my-box:8080.")
     database_url: str | None = Field(None, description="Default: SQLite in the data folder.")
     admin_key: SecretStr | None = Field(None, description="The first key. Default: made and shown once.")
     log_level: str = "INFO"

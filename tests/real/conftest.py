@@ -17,3 +17,20 @@ def command() -> str:
     environment = {**os.environ, "PYTHON": sys.executable}
     done = subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def node_tools() -> Path:
+    """A folder with `node/bin/node` and `node_modules/.bin/`; the first time, it is made (about 2 minutes)."""
+    script = ROOT / "scripts" / "real_node_tools.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return Path(done.stdout.strip())
+
+
+def node(tools: Path, command: str, *arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run one of the tools."""
+    path = f"{tools / 'node' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    argv = [str(tools / "node" / "bin" / "node"), str(tools / "node_modules" / ".bin" / command), *arguments]
+    environment = {**os.environ, "PATH": path, "REDOCLY_TELEMETRY": "off", "NO_COLOR": "1"}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=180, cwd=cwd, env=environment)

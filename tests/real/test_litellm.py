@@ -1,5 +1,6 @@
 """A real LiteLLM proxy with the shipped configurations: models that were published answer through its wildcards."""
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from pydantic import SecretStr
 from conftest import Tiny
 from fakes.http_app import Answer, HttpApp, parsed
 from fakes.ollama import FakeOllama
+from service import KEY as SERVICE_KEY
+from service import Service, extraction_rows
+from tunesmith.agents.operations import OPERATIONS
 from tunesmith.errors import BadInput
 from tunesmith.serving import publish, routes
 from tunesmith.serving.targets.base import Deployment
@@ -152,3 +156,26 @@ def test_the_embedded_target_behind_the_wildcards(command: str, tiny: Tiny, tmp_
         missing = publish.route(unknown, settings) or {}
         assert not missing["verified"]
         assert missing["note"]
+
+
+def test_the_mcp_gateway_lists_and_calls_our_tools(command: str, tmp_path: Path) -> None:
+    service = Service(tmp_path / "home", ["--no-worker"]).start()
+    where = {"TUNESMITH_MCP_URL": f"{service.url}/mcp", "TUNESMITH_API_KEY": SERVICE_KEY}
+    try:
+        with (
+            proxy(command, "mcp.yaml", tmp_path / "log", **where) as url,
+            httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
+        ):
+            tools = http.get("/mcp-rest/tools/list").json()["tools"]
+            assert {tool["name"].removeprefix("tunesmith-") for tool in tools} == set(OPERATIONS)
+            server_id = tools[0]["mcp_info"]["server_id"]
+            rows = extraction_rows(12).decode()
+            call = {"server_id": server_id, "name": "tunesmith-upload_training_rows", "arguments": {"rows": rows}}
+            answer = http.post("/mcp-rest/tools/call", json=call).json()
+            stored = json.loads(answer["content"][0]["text"])
+            assert service.http.get(f"/v1/files/{stored['id']}").json()["report"]["rows"] == 12
+            wrong = {**call, "name": "tunesmith-get_run", "arguments": {"run": "run-0123456789ab"}}
+            refused = http.post("/mcp-rest/tools/call", json=wrong)
+            assert "did you mean 'run_id'" in refused.text
+    finally:
+        service.close()

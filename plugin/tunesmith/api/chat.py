@@ -67,24 +67,31 @@ async def create_chat_completion(
     client: Annotated[httpx.AsyncClient, Depends(_client)],
 ) -> Response:
     """Chat with a published model, by its name or `name:version`."""
-    asked = body.model_dump(mode="json", exclude_unset=True)
-    version = await run_in_threadpool(models.find, workspace, body.model)
+    response, turned = await ask(workspace, pool, client, body.model_dump(mode="json", exclude_unset=True))
+    if body.stream and response.status_code == 200 and turned is None:
+        return StreamingResponse(_relay(response), media_type="text/event-stream")
+    content = await whole(response, body.model)
+    if turned is None or response.status_code != 200:
+        return JSONResponse(content, response.status_code)
+    if body.stream:
+        return StreamingResponse(tool_calls.as_stream(turned(content)), media_type="text/event-stream")
+    return JSONResponse(turned(content))
+
+
+async def ask(
+    workspace: Workspace, pool: ServerPool, client: httpx.AsyncClient, asked: dict[str, Any]
+) -> tuple[httpx.Response, Turn | None]:
+    """Send a chat request to the server of the model that it names. The caller reads the response and closes it, and
+    turns the whole answer into tool calls where those are wanted."""
+    version = await run_in_threadpool(models.find, workspace, asked["model"])
     endpoint, passed, turned = await run_in_threadpool(_prepare, workspace, pool, version, asked)
     request = client.build_request(
         "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
     )
     try:
-        response = await client.send(request, stream=True)
+        return await client.send(request, stream=True), turned
     except httpx.HTTPError as error:
-        raise Unavailable(f"{body.model} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
-    if body.stream and response.status_code == 200 and turned is None:
-        return StreamingResponse(_relay(response), media_type="text/event-stream")
-    whole = await _whole(response, body.model)
-    if turned is None or response.status_code != 200:
-        return JSONResponse(whole, response.status_code)
-    if body.stream:
-        return StreamingResponse(tool_calls.as_stream(turned(whole)), media_type="text/event-stream")
-    return JSONResponse(turned(whole))
+        raise Unavailable(f"{asked['model']} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
 
 
 def _prepare(
@@ -110,9 +117,12 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
         await response.aclose()
 
 
-async def _whole(response: httpx.Response, name: str) -> dict[str, Any]:
-    raw = await response.aread()
-    await response.aclose()
+async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
+    """The body of a response that is not streamed. Raises Unavailable when the model's server has failed."""
+    try:
+        raw = await response.aread()
+    finally:
+        await response.aclose()
     try:
         content: dict[str, Any] = response.json()
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from tunesmith.api import keys
@@ -20,20 +20,36 @@ def get_workspace(request: Request) -> Workspace:
 
 WorkspaceDep = Annotated[Workspace, Depends(get_workspace)]
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=200, description="The same create sent again with the same key gives what it made before."),
+]
+
+
+def identify(workspace: Workspace, secret: str | None) -> keys.Caller:
+    """The caller whose key this is. Raises Unauthorized."""
+    caller = keys.identify(workspace, secret) if secret else None
+    if caller is None:
+        raise Unauthorized(
+            "The API key is missing or unknown.",
+            hint="Send 'Authorization: Bearer <key>'. The first key was shown at the first start of the service.",
+        )
+    return caller
+
+
+def get_caller(
+    workspace: WorkspaceDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> keys.Caller:
+    return identify(workspace, credentials.credentials if credentials else None)
+
+
+CallerDep = Annotated[keys.Caller, Depends(get_caller)]
+
 
 def needs(scope: str) -> Callable[..., keys.Caller]:
     """A dependency that lets only callers with `scope` (or admin) through."""
 
-    def check(
-        workspace: WorkspaceDep,
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    ) -> keys.Caller:
-        caller = keys.identify(workspace, credentials.credentials) if credentials else None
-        if caller is None:
-            raise Unauthorized(
-                "The API key is missing or unknown.",
-                hint="Send 'Authorization: Bearer <key>'. The first key was shown at the first start of the service.",
-            )
+    def check(caller: CallerDep) -> keys.Caller:
         if not caller.may(scope):
             raise Forbidden(f"This key lacks the scope {scope!r}.", hint=f"Use a key with the scope {scope} or admin.")
         return caller

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import files
@@ -50,9 +50,14 @@ def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
 
 
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
-def create_file(workspace: WorkspaceDep, file: UploadFile, purpose: Annotated[str, Form()] = "fine-tune") -> Any:
+def create_file(
+    workspace: WorkspaceDep,
+    file: UploadFile,
+    purpose: Annotated[str, Form()] = "fine-tune",
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file)))
+    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file), idempotency_key))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])
@@ -63,17 +68,20 @@ def list_files(
     after: str | None = None,
     order: Literal["asc", "desc"] = "desc",
 ) -> Any:
+    """Uploaded files, newest first unless `order` says otherwise."""
     found = files.list_files(workspace, purpose=purpose, limit=limit + 1, after=after, ascending=order == "asc")
     return page([view(file) for file in found], limit)
 
 
 @router.get("/{file_id}", operation_id="get_file", dependencies=[CanRead], response_model=FileObject)
 def get_file(workspace: WorkspaceDep, file_id: str) -> Any:
+    """A file's size, purpose and what its check found."""
     return view(files.get_file(workspace, file_id))
 
 
 @router.get("/{file_id}/content", operation_id="get_file_content", dependencies=[CanRead])
 def get_file_content(workspace: WorkspaceDep, file_id: str) -> FileResponse:
+    """What was uploaded, byte by byte."""
     file = files.get_file(workspace, file_id)
     path = workspace.artifacts.file(file.id)
     return FileResponse(path, media_type="application/jsonl", filename=file.filename)
@@ -81,5 +89,6 @@ def get_file_content(workspace: WorkspaceDep, file_id: str) -> FileResponse:
 
 @router.delete("/{file_id}", operation_id="delete_file", dependencies=[CanTrain], response_model=Deleted)
 def delete_file(workspace: WorkspaceDep, file_id: str) -> Any:
+    """Remove a file that no unfinished run reads."""
     files.delete_file(workspace, file_id)
     return {"id": file_id, "object": "file", "deleted": True}

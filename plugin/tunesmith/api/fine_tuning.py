@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wants_stream
@@ -99,7 +99,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 def create_job(
     workspace: WorkspaceDep,
     body: CreateJob,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Fine-tune a model on an uploaded file. Returns at once; follow the events."""
     request = body.model_dump(mode="json", exclude_none=True)
@@ -108,6 +108,7 @@ def create_job(
 
 @router.get("", operation_id="list_fine_tuning_jobs", dependencies=[CanRead], response_model=Page[JobObject])
 def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = None) -> Any:
+    """Runs as OpenAI's fine-tuning jobs, newest first."""
     last = fine_tuning.run_id_of(after) if after else None
     found = runs.list_runs(workspace, limit=limit + 1, after=last)
     return page([fine_tuning.view(workspace, run) for run in found], limit)
@@ -115,6 +116,7 @@ def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = No
 
 @router.get("/{job_id}", operation_id="get_fine_tuning_job", dependencies=[CanRead], response_model=JobObject)
 def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
+    """A job as OpenAI's SDKs read it; `run_id` leads to its stages and report."""
     return fine_tuning.view(workspace, runs.get_run(workspace, fine_tuning.run_id_of(job_id)))
 
 
@@ -122,6 +124,7 @@ def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
     "/{job_id}/cancel", operation_id="cancel_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject
 )
 def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
+    """Stop a job for good. What is live stays live."""
     run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
     queue.cancel(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
@@ -173,6 +176,7 @@ def list_events(
     response_model=Page[CheckpointObject],
 )
 def list_checkpoints(workspace: WorkspaceDep, job_id: str, limit: Limit = 10, after: str | None = None) -> Any:
+    """Checkpoints that are still on disk, newest first."""
     run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
     found = fine_tuning.checkpoints(workspace, run)
     if after:

@@ -1,5 +1,7 @@
 """`/healthz`: the process is up. `/readyz`: it can do its work."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy import text
@@ -10,6 +12,7 @@ from tunesmith.api.dependencies import WorkspaceDep
 from tunesmith.errors import DiskFull
 
 router = APIRouter(tags=["health"])
+_OPEN: dict[str, Any] = {"security": []}  # no key is needed
 
 
 class Health(BaseModel):
@@ -18,13 +21,15 @@ class Health(BaseModel):
     reason: str | None = None
 
 
-@router.get("/healthz", operation_id="get_health", response_model=Health)
+@router.get("/healthz", operation_id="get_health", response_model=Health, openapi_extra=_OPEN)
 async def get_health() -> Health:
+    """The process is up and answers."""
     return Health(status="ok")
 
 
-@router.get("/readyz", operation_id="get_readiness", response_model=Health)
+@router.get("/readyz", operation_id="get_readiness", response_model=Health, openapi_extra=_OPEN)
 def get_readiness(workspace: WorkspaceDep, response: Response) -> Health:
+    """The database opens and the disk has room: 200. Otherwise 503 with the reason."""
     try:
         with workspace.database.read() as session:
             session.execute(text("SELECT 1 FROM jobs LIMIT 1"))

@@ -3,15 +3,17 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
 from tunesmith.recipes import models
+from tunesmith.serving import base_models
 
 openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI])
 router = APIRouter(prefix="/v1/models", tags=["models"])
+base_router = APIRouter(prefix="/v1/base_models", tags=["models"])
 
 
 class ModelObject(Open):
@@ -24,6 +26,28 @@ class ModelObject(Open):
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+class BaseModelObject(BaseModel):
+    id: str
+
+
+class BaseModelList(BaseModel):
+    data: list[BaseModelObject]
+
+
+class ModelCard(ModelObject):
+    """OpenAI's model object, and what was measured of the version that answers."""
+
+    name: str
+    version: str
+    live: bool
+    run_id: str
+    base_model: str
+    dataset_version: str
+    task: str
+    evaluation: dict[str, Any]
+    versions: list[str]
 
 
 class Version(Open):
@@ -44,7 +68,7 @@ class VersionList(BaseModel):
 
 
 class PublishVersion(BaseModel):
-    version: str
+    version: str = Field(description="One of the model's versions.", examples=["run-0123456789ab"])
 
 
 def _model(version: Any) -> dict[str, Any]:
@@ -64,13 +88,21 @@ def list_models(workspace: WorkspaceDep) -> Any:
     return {"object": "list", "data": [_model(version) for _, version in models.list_models(workspace)]}
 
 
-@openai_router.get("/{name}", operation_id="get_model", dependencies=[CanRead], response_model=ModelObject)
+@base_router.get("", operation_id="list_base_models", dependencies=[CanRead], response_model=BaseModelList)
+def list_base_models(workspace: WorkspaceDep) -> Any:
+    """Models that can be tuned without a network. A hub id such as `org/name` is also taken where there is one."""
+    return {"data": [{"id": name} for name in base_models.list_base_models(workspace.settings)]}
+
+
+@openai_router.get("/{name}", operation_id="get_model", dependencies=[CanRead], response_model=ModelCard)
 def get_model(workspace: WorkspaceDep, name: str) -> Any:
-    return _model(models.find(workspace, name))
+    """A model by its name (the live version) or `name:version`: what it learnt from and how well it does."""
+    return {**_model(models.find(workspace, name)), **models.card(workspace, name)}
 
 
 @router.get("/{name}/versions", operation_id="list_model_versions", dependencies=[CanRead], response_model=VersionList)
 def list_versions(workspace: WorkspaceDep, name: str) -> Any:
+    """All versions of a model, newest first, each with what was measured of it."""
     live = models.find(workspace, name).version
     rows = models.list_versions(workspace, name)
     return {"object": "list", "data": [models.view(row, live=row.version == live) for row in rows]}

@@ -28,8 +28,26 @@ class Problem(BaseModel):
     param: str | None = None
 
 
+class OpenAIProblem(BaseModel):
+    """What is in the `error` of an OpenAI-compatible route: `code` is stable, the message ends with the hint."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """An error of an OpenAI-compatible route."""
+
+    error: OpenAIProblem
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    status: {
+        "description": text,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
     for status, text in {
         400: "The request is wrong; the hint says how to mend it.",
         401: "The key is missing or unknown.",
@@ -39,6 +57,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         422: "A parameter is missing, misspelt or of the wrong type.",
     }.items()
 }
+
+
+_KNOWN = {413: ("too_large", "Send less at once; a large file is uploaded to /v1/files as a form.")}
 
 
 def install(app: FastAPI) -> None:
@@ -80,7 +101,8 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer(request, error.status_code, f"http_{error.status_code}", str(error.detail), "See /docs.")
+    code, hint = _KNOWN.get(error.status_code, (f"http_{error.status_code}", "See /docs."))
+    return answer(request, error.status_code, code, str(error.detail), hint)
 
 
 async def _on_surprise(request: Request, error: Exception) -> JSONResponse:

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs, views
 from tunesmith.recipes.schema import Recipe
+from tunesmith.store.workspace import Workspace
 
 router = APIRouter(prefix="/v1")
 
@@ -40,6 +42,19 @@ class RunObject(Open):
     report: dict[str, Any] | None = None
 
 
+class RunEventObject(BaseModel):
+    id: int
+    created_at: float
+    type: str
+    level: str
+    message: str
+    data: dict[str, Any]
+
+
+class RunEventList(BaseModel):
+    data: list[RunEventObject]
+
+
 @router.post(
     "/recipes", operation_id="save_recipe", dependencies=[CanTrain], response_model=RecipeObject, tags=["recipes"]
 )
@@ -52,6 +67,7 @@ def save_recipe(workspace: WorkspaceDep, recipe: Recipe) -> Any:
     "/recipes", operation_id="list_recipes", dependencies=[CanRead], response_model=RecipeList, tags=["recipes"]
 )
 def list_recipes(workspace: WorkspaceDep) -> Any:
+    """Saved recipes, by name."""
     return {"data": [views.recipe(row) for row in runs.list_recipes(workspace)]}
 
 
@@ -59,15 +75,14 @@ def list_recipes(workspace: WorkspaceDep) -> Any:
     "/recipes/{name}", operation_id="get_recipe", dependencies=[CanRead], response_model=RecipeObject, tags=["recipes"]
 )
 def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
+    """A saved recipe: what differs from the defaults."""
     return views.recipe(runs.get_recipe(workspace, name))
 
 
 @router.post(
     "/recipes/{name}/runs", operation_id="run_recipe", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
-def run_recipe(
-    workspace: WorkspaceDep, name: str, idempotency_key: Annotated[str | None, Header(max_length=200)] = None
-) -> Any:
+def run_recipe(workspace: WorkspaceDep, name: str, idempotency_key: IdempotencyKey = None) -> Any:
     """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
     recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
     return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key))
@@ -80,12 +95,14 @@ def list_runs(
     after: str | None = None,
     recipe: str | None = None,
 ) -> Any:
+    """Runs, newest first; those of one recipe with `recipe`."""
     found = runs.list_runs(workspace, limit=limit + 1, after=after, recipe=recipe)
     return page([views.run(workspace, run) for run in found], limit)
 
 
 @router.get("/runs/{run_id}", operation_id="get_run", dependencies=[CanRead], response_model=RunObject, tags=["runs"])
 def get_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """A run: its status, its stages, its error, and the report of what was measured."""
     return views.run(workspace, runs.get_run(workspace, run_id))
 
 
@@ -94,12 +111,18 @@ def get_run(workspace: WorkspaceDep, run_id: str) -> Any:
 )
 async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[float, Query(ge=0, le=60)] = 30) -> Any:
     """Answers when the run has ended, or after `seconds` with where it is."""
-    run = runs.get_run(workspace, run_id)
+    run = await run_in_threadpool(runs.get_run, workspace, run_id)
     await wait_for_end(workspace, run_id, seconds)
-    return views.run(workspace, run)
+    return await run_in_threadpool(views.run, workspace, run)
 
 
-@router.get("/runs/{run_id}/events", operation_id="list_run_events", dependencies=[CanRead], tags=["runs"])
+@router.get(
+    "/runs/{run_id}/events",
+    operation_id="list_run_events",
+    dependencies=[CanRead],
+    response_model=RunEventList,
+    tags=["runs"],
+)
 def list_run_events(
     workspace: WorkspaceDep,
     request: Request,
@@ -109,9 +132,13 @@ def list_run_events(
     stream: bool = False,
 ) -> Any:
     """Oldest first; with `stream=true` (or Accept: text/event-stream) as server-sent events."""
-    run = runs.get_run(workspace, run_id)
     if wants_stream(request, stream):
-        return stream_events(workspace, request, run.id, views.event)
+        return stream_events(workspace, request, runs.get_run(workspace, run_id).id, views.event)
+    return event_page(workspace, run_id, after, limit)
+
+
+def event_page(workspace: Workspace, run_id: str, after: int, limit: int) -> dict[str, Any]:
+    run = runs.get_run(workspace, run_id)
     return {"data": [views.event(event) for event in events.read(workspace.database, run.id, after=after, limit=limit)]}
 
 
@@ -131,6 +158,7 @@ def get_stage_log(workspace: WorkspaceDep, run_id: str, stage: str) -> str:
     "/runs/{run_id}/cancel", operation_id="cancel_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
 def cancel_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """Stop a run for good. What is live stays live."""
     run = runs.get_run(workspace, run_id)
     queue.cancel(workspace.database, run.id)
     return views.run(workspace, run)
@@ -140,6 +168,7 @@ def cancel_run(workspace: WorkspaceDep, run_id: str) -> Any:
     "/runs/{run_id}/pause", operation_id="pause_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
 def pause_run(workspace: WorkspaceDep, run_id: str) -> Any:
+    """Save a checkpoint and stop. Nothing is lost; the machine is free."""
     run = runs.get_run(workspace, run_id)
     queue.pause(workspace.database, run.id)
     return views.run(workspace, run)

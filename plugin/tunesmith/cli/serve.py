@@ -26,7 +26,7 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
     from tunesmith.app import create_app
 
     settings = get_settings()
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     workspace = Workspace.open(settings)
     _show_first_key(ensure_first_key(workspace))
     supervisor = Supervisor(worker_command(), settings.home / "worker.log") if with_worker else None
@@ -71,7 +71,7 @@ def work(lanes: list[str]) -> None:
     if not sys.stdin.isatty() and _has_lifeline():
         exit_when_parent_dies()
     settings = get_settings()
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     workspace = Workspace.open(settings)
     worker = Worker(workspace.database, workspace.artifacts, stage_command, lanes)
 
@@ -104,6 +104,6 @@ def _show_first_key(secret: str | None) -> None:
         print(f"\n  Your API key, shown this once: {secret}\n", flush=True)
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -5,21 +5,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from tunesmith.datasets import formats, sources
 from tunesmith.errors import BadInput, Conflict, NotFound, TooLarge
 from tunesmith.jobs import queue
-from tunesmith.store.artifacts import new_id
+from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, Run
 from tunesmith.store.workspace import Workspace
 
 PURPOSES = ("fine-tune", "documents")
 
 
-def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable[bytes]) -> File:
+def add_file(
+    workspace: Workspace,
+    filename: str,
+    purpose: str,
+    chunks: Iterable[bytes],
+    idempotency_key: str | None = None,
+) -> File:
     """Store an upload. `fine-tune` is ShareGPT or chat-messages JSONL, `documents` the wire form of Paperless.
 
-    A wrong line raises BadInput with its number, and nothing is stored.
+    A wrong line raises BadInput with its number, and nothing is stored. The same `idempotency_key` gives the file that
+    it made before; Conflict when the content is another.
     """
     if purpose not in PURPOSES:
         raise BadInput(f"Unknown purpose {purpose!r}.", hint=f"Use one of: {', '.join(PURPOSES)}.", param="purpose")
@@ -29,6 +37,8 @@ def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable
     partial = path.with_name(f"{path.name}.partial")
     try:
         size, digest = write_upload(partial, chunks, workspace.settings.max_upload_mb * 2**20)
+        if idempotency_key and (known := _made_before(workspace, idempotency_key, purpose, digest)):
+            return known
         report = sources.validate_documents(partial) if purpose == "documents" else formats.validate_file(partial)
         file = File(
             id=file_id,
@@ -37,13 +47,29 @@ def add_file(workspace: Workspace, filename: str, purpose: str, chunks: Iterable
             bytes=size,
             sha256=digest,
             report=report.as_dict(),
+            idempotency_key=idempotency_key,
         )
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    with workspace.database.write() as session:
-        session.add(file)
+    try:
+        with workspace.database.write() as session:
+            session.add(file)
+    except IntegrityError:  # the same upload, sent twice at once
+        path.unlink()
+        known = _made_before(workspace, idempotency_key or "", purpose, digest)
+        if known is None:
+            raise
+        return known
     return file
+
+
+def _made_before(workspace: Workspace, key: str, purpose: str, digest: str) -> File | None:
+    with workspace.database.read() as session:
+        known = session.scalars(select(File).where(File.idempotency_key == key)).first()
+    if known is not None and (known.purpose, known.sha256) != (purpose, digest):
+        raise Conflict("This Idempotency-Key was used for another file.", hint="Use a new key for a new upload.")
+    return known
 
 
 def write_upload(path: Path, chunks: Iterable[bytes], limit: int) -> tuple[int, str]:
@@ -65,7 +91,8 @@ def get_file(workspace: Workspace, file_id: str) -> File:
     with workspace.database.read() as session:
         file = session.get(File, file_id)
     if file is None:
-        raise NotFound(f"There is no file {file_id!r}.", hint="List /v1/files to see what is there.", param="file_id")
+        hint = hint_for_id(file_id, "file", "List /v1/files to see what is there.")
+        raise NotFound(f"There is no file {file_id!r}.", hint=hint, param="file_id")
     return file
 
 

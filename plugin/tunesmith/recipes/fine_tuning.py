@@ -10,7 +10,7 @@ from tunesmith.errors import BadInput, NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs
 from tunesmith.recipes.schema import Evaluation, Gate, Publish, Recipe, Source, TaskSpec, Training
-from tunesmith.store.artifacts import new_id
+from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import Event, Job, Run
 from tunesmith.store.workspace import Workspace
 
@@ -20,7 +20,8 @@ _HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 def run_id_of(job_id: str) -> str:
     """`ftjob-x` is `run-x`. Raises NotFound for ids of anything else."""
     if not job_id.startswith("ftjob-"):
-        raise NotFound(f"{job_id!r} is not the id of a fine-tuning job.", hint="Such ids start with ftjob-.")
+        hint = hint_for_id(job_id, "ftjob", "Ids of fine-tuning jobs start with ftjob-.")
+        raise NotFound(f"{job_id!r} is not the id of a fine-tuning job.", hint=hint)
     return f"run-{job_id.removeprefix('ftjob-')}"
 
 
@@ -37,8 +38,6 @@ def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str |
         if request.get(name):
             _require_training_file(workspace, request[name], name)
     run_id = new_id("run")
-    if idempotency_key and (known := runs.find_by_key(workspace, idempotency_key)):
-        run_id = known.id
     recipe = implicit_recipe(workspace, request, run_id)
     return runs.create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, run_id=run_id)
 

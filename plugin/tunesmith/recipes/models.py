@@ -125,6 +125,14 @@ def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
     }
 
 
+def card(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What is known of a model: the version that answers to `name`, as `view`, and the names of all its versions."""
+    found = find(workspace, name)
+    live = live_version(workspace, found.name)
+    versions = [row.version for row in list_versions(workspace, found.name)]
+    return {**view(found, live=live is not None and live.version == found.version), "versions": versions}
+
+
 def _go_live(session: Session, model: Model, row: ModelVersion, notice: str) -> None:
     """In our books and in the outbox, together. Nothing happens to a version that is live already."""
     if model.live == row.version:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, tuple_
+from sqlalchemy.exc import IntegrityError
 
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
@@ -12,7 +13,7 @@ from tunesmith.recipes import datasets, stages
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import base_models
-from tunesmith.store.artifacts import new_id
+from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, RecipeRow, Run
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS
@@ -54,14 +55,8 @@ def create_run(
 
     `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
     """
-    if idempotency_key:
-        known = find_by_key(workspace, idempotency_key)
-        if known is not None:
-            if known.recipe != recipe.document():
-                raise Conflict(
-                    "This Idempotency-Key was used for another request.", hint="Use a new key for a new request."
-                )
-            return known
+    if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request)):
+        return known
     check_recipe(workspace, recipe)
     run = Run(
         id=run_id or new_id("run"),
@@ -71,10 +66,16 @@ def create_run(
         model_name=recipe.model_name,
         idempotency_key=idempotency_key,
     )
-    with workspace.database.write() as session:
-        session.add(run)
-        session.flush()
-        queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+    try:
+        with workspace.database.write() as session:
+            session.add(run)
+            session.flush()
+            queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+    except IntegrityError:  # the same request, sent twice at once
+        known = _made_before(workspace, idempotency_key or "", recipe, request)
+        if known is None:
+            raise
+        return known
     events.append(workspace.database, run.id, f"Run of {recipe.name} created.")
     return run
 
@@ -108,7 +109,8 @@ def require_file(workspace: Workspace, file_id: str, param: str = "file") -> Fil
     with workspace.database.read() as session:
         file = session.get(File, file_id)
     if file is None:
-        raise NotFound(f"There is no file {file_id!r}.", hint="Upload it to /v1/files first.", param=param)
+        hint = "Upload it to /v1/files first."
+        raise NotFound(f"There is no file {file_id!r}.", hint=hint_for_id(file_id, "file", hint), param=param)
     return file
 
 
@@ -121,7 +123,8 @@ def get_run(workspace: Workspace, run_id: str) -> Run:
     with workspace.database.read() as session:
         run = session.get(Run, run_id)
     if run is None:
-        raise NotFound(f"There is no run {run_id!r}.", hint="List the runs to see what is there.")
+        hint = hint_for_id(run_id, "run", "List the runs to see what is there.")
+        raise NotFound(f"There is no run {run_id!r}.", hint=hint)
     return run
 
 
@@ -158,3 +161,11 @@ def find_by_key(workspace: Workspace, key: str) -> Run | None:
     """The run that was created with this Idempotency-Key."""
     with workspace.database.read() as session:
         return session.scalars(select(Run).where(Run.idempotency_key == key)).first()
+
+
+def _made_before(workspace: Workspace, key: str, recipe: Recipe, request: dict[str, Any] | None) -> Run | None:
+    """As `find_by_key`. Raises Conflict when the key stood for another request."""
+    known = find_by_key(workspace, key)
+    if known is not None and (known.request != request if request else known.recipe != recipe.document()):
+        raise Conflict("This Idempotency-Key was used for another request.", hint="Use a new key for a new request.")
+    return known

@@ -167,6 +167,20 @@ class Publish(_Strict):
 class Recipe(_Strict):
     """One reproducible run, from documents to a live model."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "household-documents",
+                    "task": {"type": "extraction", "schema": {"date": "date", "amount": "money"}},
+                    "sources": [{"paperless": {"tags": ["finance"], "since": "2023-01-01"}}],
+                    "gate": {"format_adherence": 0.95, "not_worse_than": "live"},
+                    "publish": {"name": "household-extractor"},
+                }
+            ]
+        }
+    )
+
     name: Name
     task: TaskSpec = TaskSpec()
     sources: list[Source] = Field(min_length=1)

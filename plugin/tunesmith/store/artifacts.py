@@ -23,6 +23,17 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(6)}"
 
 
+_NOUNS = {"run": "a run", "ftjob": "a fine-tuning job", "job": "a stage of a run", "file": "a file", "key": "a key"}
+
+
+def hint_for_id(given: str, wanted: str, otherwise: str) -> str:
+    """What to do about an id that is not there: says so when it is the id of another noun than `wanted`."""
+    noun = given.partition("-")[0]
+    if noun == wanted or noun not in _NOUNS:
+        return otherwise
+    return f"That is the id of {_NOUNS[noun]}; {_NOUNS[wanted]} is wanted, whose id starts with {wanted}-."
+
+
 class Artifacts:
     """Folders below `TUNESMITH_HOME`."""
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.settings import Settings
 
-HEAD = "0004"
+HEAD = "0005"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

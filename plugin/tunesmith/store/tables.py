@@ -30,6 +30,7 @@ class File(Base):
     bytes: Mapped[int] = mapped_column(Integer)
     sha256: Mapped[str] = mapped_column(String(64))
     report: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), index=True, unique=True)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
