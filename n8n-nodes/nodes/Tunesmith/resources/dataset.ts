@@ -74,9 +74,13 @@ const properties: INodeProperties[] = [
 		default: 'sharegpt',
 		options: [
 			{ name: 'Alpaca', value: 'alpaca' },
+			{ name: 'Axolotl Folder (ZIP)', value: 'axolotl' },
 			{ name: 'Chat Messages', value: 'messages' },
 			{ name: 'CSV', value: 'csv' },
+			{ name: 'LLaMA-Factory Folder (ZIP)', value: 'llamafactory' },
 			{ name: 'Parquet', value: 'parquet' },
+			{ name: 'Preference Pairs', value: 'preference' },
+			{ name: 'Prompt and Completion', value: 'prompt_completion' },
 			{ name: 'ShareGPT', value: 'sharegpt' },
 		],
 		description: 'The format of the file',

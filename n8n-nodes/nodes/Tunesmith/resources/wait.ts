@@ -39,7 +39,7 @@ const waitOptions: INodeProperties = {
 			description: 'What to do when the run has not ended within the time limit',
 			options: [
 				{ name: 'Fail', value: 'error' },
-				{ name: 'Return the Run as It Is, with timed_out', value: 'return' },
+				{ name: 'Return the Run', value: 'return', description: 'As it is, with timed_out' },
 			],
 		},
 		{

@@ -1,0 +1,261 @@
+"""The node package in a real n8n, against a real service with a tiny model."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from n8n_server import Json, N8n, error_of, output, quietly, tunesmith, webhook
+from service import KEY, Service, extraction_rows, wait
+from tiny import build_tiny_model
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "real_n8n.sh"
+QUESTION = "Corner Books\nitem 7\nTOTAL 12.34"
+SCAN = """
+import { analyzePackage, SOURCE_FILE_PATTERNS } from '@n8n/scan-community-package/scanner/scanner.mjs';
+for (const patterns of [SOURCE_FILE_PATTERNS, ['**/*.js', 'package.json']]) {
+    const result = await analyzePackage(process.cwd(), patterns);
+    if (!result.passed) { console.error(result.message, result.details); process.exitCode = 1; }
+}
+"""
+
+
+def installed(*options: str) -> Path:
+    environment = {"PYTHON": sys.executable}
+    import os
+
+    done = subprocess.run(
+        [SCRIPT, *options], check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    return installed("--tools")
+
+
+@pytest.fixture(scope="session")
+def package(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, built."""
+    folder = tmp_path_factory.mktemp("package") / "n8n-nodes-tunesmith"
+    shutil.copytree(ROOT / "n8n-nodes", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    (folder / "node_modules").symlink_to(tools / "tools" / "node_modules")
+    quietly(["n8n-node", "build"], folder, tools)
+    return folder
+
+
+def test_the_package_lints_and_passes_the_official_scan(package: Path, tools: Path) -> None:
+    quietly(["n8n-node", "lint"], package, tools)
+    quietly(["node", "--input-type=module", "--eval", SCAN], package, tools)
+
+
+def test_the_unit_tests_of_the_package(package: Path, tools: Path) -> None:
+    quietly(["node", "--test", "tests/*.test.mjs"], package, tools)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    models = tmp_path_factory.mktemp("models")
+    build_tiny_model(models / "tiny")
+    service = Service(
+        tmp_path_factory.mktemp("home"), TUNESMITH_MODELS=str(models), TUNESMITH_WEBHOOK_HOSTS="127.0.0.1"
+    ).start()
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def n8n(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N8n]:
+    place = installed()
+    quietly(["npm", "pack", "--silent"], package, place)
+    n8n = N8n(place, next(package.glob("*.tgz")), tmp_path_factory.mktemp("n8n"))
+    yield n8n.start()
+    n8n.close()
+
+
+@pytest.fixture(scope="module")
+def key(n8n: N8n, service: Service) -> Json:
+    return n8n.credential("tunesmithApi", {"baseUrl": service.url, "apiKey": KEY})
+
+
+def create_job(key: Json, **more: Any) -> Json:
+    fields = {"suffix": more.pop("suffix", "n8n"), "n_epochs": more.pop("n_epochs", 1), "batch_size": 4}
+    return tunesmith(
+        "Create",
+        key,
+        resource="job",
+        operation="create",
+        baseModel="tiny",
+        examplesFrom="binary",
+        binaryField="rows",
+        additionalFields=fields,
+        **more,
+    )
+
+
+def rows(count: int = 40) -> Json:
+    return {"rows": ("rows.jsonl", extraction_rows(count), "application/jsonl")}
+
+
+def by_id(value: str) -> Json:
+    return {"__rl": True, "mode": "id", "value": value}
+
+
+@pytest.fixture(scope="module")
+def tuned(n8n: N8n, key: Json) -> Json:
+    """A job from an uploaded file, waited for by polling; then the model is asked."""
+    ask = tunesmith(
+        "Ask",
+        key,
+        resource="model",
+        operation="try",
+        model=by_id("={{ $json.fine_tuned_model }}"),
+        message=QUESTION,
+    )
+    return n8n.run([webhook("tune"), create_job(key, wait="poll", timeLimit=4), ask], files=rows())
+
+
+def test_a_file_becomes_a_model_that_answers(tuned: Json) -> None:
+    assert tuned["status"] == "success", error_of(tuned)
+    job = output(tuned, "Create")[0]
+    assert job["status"] == "succeeded"
+    answer = output(tuned, "Ask")[0]
+    assert answer["model"] == job["fine_tuned_model"]
+    assert set(answer["fields"]) == {"shop", "total"}, "the grammar holds even a bad model"
+
+
+def test_runs_models_and_evaluations_are_read(n8n: N8n, key: Json, tuned: Json) -> None:
+    job = output(tuned, "Create")[0]
+    run_id, model = job["run_id"], job["fine_tuned_model"]
+    nodes = [
+        webhook("read"),
+        tunesmith("Run", key, resource="run", operation="get", runId=by_id(run_id)),
+        tunesmith("Evaluation", key, resource="evaluation", operation="get", runId=by_id(run_id)),
+        tunesmith("Events", key, resource="run", operation="getEvents", runId=by_id(run_id), limit=500),
+        tunesmith("Runs", key, resource="run", operation="getAll", returnAll=True) | {"executeOnce": True},
+        tunesmith("Jobs", key, resource="job", operation="getAll", limit=1) | {"executeOnce": True},
+        tunesmith("Models", key, resource="model", operation="getAll", returnAll=True) | {"executeOnce": True},
+        tunesmith("Versions", key, resource="model", operation="getVersions", model=by_id(model), returnAll=True)
+        | {"executeOnce": True},
+        tunesmith(
+            "Publish",
+            key,
+            resource="model",
+            operation="publish",
+            model=by_id(model),
+            version="={{ $('Versions').first().json.version }}",
+        ),
+    ]
+    read = n8n.run(nodes)
+    assert read["status"] == "success", error_of(read)
+    assert output(read, "Run")[0]["id"] == run_id
+    assert output(read, "Evaluation")[0]["measured"]["tuned"]["format_adherence"] == 1.0
+    assert len(output(read, "Events")) > 5
+    assert run_id in [run["id"] for run in output(read, "Runs")]
+    assert len(output(read, "Jobs")) == 1
+    assert model in [item["id"] for item in output(read, "Models")]
+    assert output(read, "Publish")[0]["live"] is True
+
+
+def test_an_error_shows_our_words_and_our_hint(n8n: N8n, key: Json) -> None:
+    missing = {"resource": "recipe", "operation": "get", "recipe": by_id("nobody")}
+    failed = n8n.run([webhook("error"), tunesmith("Get", key, **missing)])
+    assert failed["status"] == "error"
+    assert "nobody" in error_of(failed)["message"]
+    assert error_of(failed)["description"]
+    assert error_of(failed)["httpCode"] == "404"
+    goes_on = n8n.run([webhook("goes-on"), tunesmith("Get", key, **missing, on_error="continueRegularOutput")])
+    assert goes_on["status"] == "success"
+    item = output(goes_on, "Get")[0]
+    assert (item["code"], item["status"]) == ("not_found", 404)
+    assert "nobody" in item["error"]
+    assert item["hint"] == error_of(failed)["description"]
+
+
+def test_a_run_that_fails_fails_the_node_with_the_reason(n8n: N8n, key: Json) -> None:
+    job = create_job(key, wait="poll", timeLimit=2)
+    job["parameters"]["baseModel"] = "no-such-model"
+    failed = n8n.run([webhook("fails"), job], files=rows())
+    assert failed["status"] == "error"
+    assert "no-such-model" in error_of(failed)["message"]
+    assert error_of(failed)["description"]
+
+
+def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, service: Service) -> None:
+    nodes = [webhook("suspend"), create_job(key, wait="suspend", timeLimit=5, suffix="suspended")]
+    workflow = n8n.create("suspend", nodes)
+    n8n.activate(workflow)
+    assert n8n.call("suspend", files=rows()).status_code == 200
+    wait(lambda: [run["status"] for run in n8n.executions(workflow)] == ["waiting"], 30)
+    done = n8n.ended(workflow)
+    assert done["status"] == "success"
+    job = output(done, "Create")[0]
+    assert (job["status"], job["user_provided_suffix"]) == ("succeeded", "suspended")
+    assert "timed_out" not in job
+    wait(lambda: not [hook for hook in service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
+
+
+def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, service: Service, tuned: Json) -> None:
+    trigger = {
+        "id": "trigger",
+        "name": "Trigger",
+        "type": "n8n-nodes-tunesmith.tunesmithTrigger",
+        "typeVersion": 1,
+        "position": [0, 0],
+        "webhookId": "tunesmith-trigger",
+        "parameters": {"events": ["model.published"], "filters": {}},
+        "credentials": key,
+    }
+    workflow = n8n.create("trigger", [trigger, tunesmith("Models", key, resource="model", operation="getAll")])
+    n8n.activate(workflow)
+    (hook,) = service.http.get("/v1/webhooks").json()["data"]
+    assert hook["events"] == ["model.published"]
+    forged = httpx.post(hook["url"], json={"type": "model.published", "data": {}})
+    assert forged.status_code == 401
+    model = output(tuned, "Create")[0]["fine_tuned_model"]
+    version = service.http.get(f"/v1/models/{model}/versions").json()["data"][0]["version"]
+    service.http.post(f"/v1/models/{model}/publish", json={"version": version}).raise_for_status()
+    done = n8n.ended(workflow, 60)
+    event = output(done, "Trigger")[0]
+    assert (event["type"], event["data"]["model"]) == ("model.published", model)
+    assert len(n8n.executions(workflow)) == 1, "the forged one started nothing"
+    n8n.deactivate(workflow)
+    assert service.http.get("/v1/webhooks").json()["data"] == []
+
+
+def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, service: Service) -> None:
+    workflow = n8n.create("stop", [webhook("stop"), create_job(key, wait="poll", suffix="stopped", n_epochs=40)])
+    n8n.activate(workflow)
+    n8n.call("stop", files=rows())
+    wait(lambda: any("stopped" in run["model"] for run in service.http.get("/v1/runs").json()["data"]), 30)
+    run = next(run for run in service.http.get("/v1/runs").json()["data"] if "stopped" in run["model"])
+    (execution,) = n8n.executions(workflow)
+    assert n8n.api.post(f"/executions/{execution['id']}/stop").status_code == 200
+    wait(lambda: service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 60)
+
+
+def test_lists_are_searched_and_the_credential_is_tested(n8n: N8n, key: Json, tuned: Json, service: Service) -> None:
+    model = output(tuned, "Create")[0]["fine_tuned_model"]
+    asked = {
+        "path": "model",
+        "methodName": "searchModels",
+        "nodeTypeAndVersion": {"name": "n8n-nodes-tunesmith.tunesmith", "version": 1},
+        "currentNodeParameters": {"resource": "model", "operation": "get"},
+        "credentials": key,
+        "filter": model[-6:],
+    }
+    found = n8n.rest.post("/dynamic-node-parameters/resource-locator-results", json=asked).json()["data"]["results"]
+    assert [item["value"] for item in found] == [model]
+    for api_key, status in ((KEY, "OK"), ("wrong", "Error")):
+        data = {"baseUrl": f"{service.url}/", "apiKey": api_key}
+        tested = {"id": key["tunesmithApi"]["id"], "name": "tunesmithApi", "type": "tunesmithApi", "data": data}
+        answer = n8n.rest.post("/credentials/test", json={"credentials": tested}).json()["data"]
+        assert answer["status"] == status, answer
