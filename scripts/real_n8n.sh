@@ -8,6 +8,7 @@ nodes="$(cd "$(dirname "$0")/../n8n-nodes" && pwd)"
 node=24.19.0
 n8n=2.41.1
 scan=0.32.0
+workflow=2.41.0 # what this n8n brings; the node is compiled against it
 place="$cache/n8n"
 mkdir -p "$place"
 
@@ -30,12 +31,13 @@ fi
 export PATH="$place/node/bin:$PATH"
 export npm_config_nodedir="$place/node/wheel" npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
 
-wanted="$(cksum <"$nodes/package.json") $scan"
+wanted="$("$place/node/bin/node" -p 'JSON.stringify(require(process.argv[1]).devDependencies)' "$nodes/package.json") $scan $workflow"
 if ! made tools "$wanted"; then
     rm -rf "$place/tools"
     mkdir -p "$place/tools"
     cp "$nodes/package.json" "$place/tools/"
-    (cd "$place/tools" && npm install --ignore-scripts --no-save --loglevel=error "@n8n/scan-community-package@$scan" >&2)
+    (cd "$place/tools" && npm install --ignore-scripts --no-save --loglevel=error \
+        "@n8n/scan-community-package@$scan" "n8n-workflow@$workflow" >&2)
     echo "$wanted" >"$place/tools/.version"
 fi
 

@@ -1,5 +1,7 @@
 """A real n8n in a process of its own, with the packed node installed as a user would; and how workflows are written."""
 
+import itertools
+import json
 import os
 import signal
 import socket
@@ -13,6 +15,7 @@ import httpx
 from service import wait
 
 Json = dict[str, Any]
+EXAMPLES = Path(__file__).parents[1] / "examples" / "n8n"
 OWNER = {"email": "owner@example.org", "firstName": "Test", "lastName": "Owner", "password": "Owner-Password-1"}
 
 
@@ -56,6 +59,7 @@ class N8n:
             "N8N_TEMPLATES_ENABLED": "false",
             "N8N_RUNNERS_BROKER_PORT": str(self.broker_port),
             "WEBHOOK_URL": self.url,
+            "N8N_COMMUNITY_PACKAGES_ALLOW_TOOL_USAGE": "true",
         }
         command = [str(self.place / "server/node_modules/n8n/bin/n8n"), "start"]
         with (self.folder / "n8n.log").open("ab") as log:
@@ -94,7 +98,7 @@ class N8n:
 
     def create(self, name: str, nodes: list[Json], connections: Json | None = None) -> str:
         """A workflow of these nodes, one after the other unless `connections` says otherwise. Its id."""
-        chain = zip(nodes, nodes[1:], strict=False)
+        chain = itertools.pairwise(nodes)
         line = {a["name"]: {"main": [[{"node": b["name"], "type": "main", "index": 0}]]} for a, b in chain}
         body = {
             "name": name,
@@ -143,6 +147,21 @@ class N8n:
         answer = self.call(path, **more)
         assert answer.status_code in (200, 500), answer.text
         return self.ended(workflow)
+
+
+def example(name: str, credentials: Json, replaced: Json, **settings: str) -> tuple[list[Json], Json]:
+    """Nodes and connections of a shipped workflow, as a user adapts it: credentials chosen, Settings filled in; and
+    with the nodes of `replaced` in the place of those with their names."""
+    document = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    nodes = []
+    for found in document["nodes"]:
+        adapted = replaced.get(found["name"], found)
+        chosen = {kind: credentials[kind] for kind in adapted.get("credentials", {}) if kind in credentials}
+        if adapted["name"] == "Settings":
+            for assignment in adapted["parameters"]["assignments"]["assignments"]:
+                assignment["value"] = settings.get(assignment["name"], assignment["value"])
+        nodes.append({**adapted, "name": found["name"], "position": found["position"], "credentials": chosen})
+    return nodes, document["connections"]
 
 
 def output(execution: Json, node: str) -> list[Json]:

@@ -1,5 +1,7 @@
 """The node package in a real n8n, against a real service with a tiny model."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from n8n_server import Json, N8n, error_of, output, quietly, tunesmith, webhook
+from fakes.chat_model import ChatModel
+from fakes.http_app import Answer, HttpApp, parsed
+from n8n_server import Json, N8n, error_of, example, output, quietly, tunesmith, webhook
 from service import KEY, Service, extraction_rows, wait
 from tiny import build_tiny_model
 
@@ -28,12 +32,8 @@ for (const patterns of [SOURCE_FILE_PATTERNS, ['**/*.js', 'package.json']]) {
 
 
 def installed(*options: str) -> Path:
-    environment = {"PYTHON": sys.executable}
-    import os
-
-    done = subprocess.run(
-        [SCRIPT, *options], check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([SCRIPT, *options], check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return Path(done.stdout.strip())
 
 
@@ -259,3 +259,125 @@ def test_lists_are_searched_and_the_credential_is_tested(n8n: N8n, key: Json, tu
         tested = {"id": key["tunesmithApi"]["id"], "name": "tunesmithApi", "type": "tunesmithApi", "data": data}
         answer = n8n.rest.post("/credentials/test", json={"credentials": tested}).json()["data"]
         assert answer["status"] == status, answer
+
+
+def test_datasets_come_in_and_go_out_as_files(n8n: N8n, key: Json) -> None:
+    nodes = [
+        webhook("datasets", "lastNode", responseData="firstEntryBinary", responseBinaryPropertyName="data"),
+        tunesmith("Import", key, resource="dataset", operation="import", name="receipts", binaryField="rows"),
+        tunesmith("Report", key, resource="dataset", operation="getReport", dataset=by_id("={{ $json.name }}")),
+        tunesmith("Preview", key, resource="dataset", operation="preview", dataset=by_id("receipts"), rows=3),
+        tunesmith("Export", key, resource="dataset", operation="export", dataset=by_id("receipts"), format="messages")
+        | {"executeOnce": True},
+    ]
+    workflow = n8n.create("datasets", nodes)
+    n8n.activate(workflow)
+    answer = n8n.call("datasets", files=rows(30))
+    done = n8n.ended(workflow)
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Import")[0]["rows_kept"] == 30
+    assert output(done, "Report")[0]["version"] == output(done, "Import")[0]["version"]
+    assert len(output(done, "Preview")) == 3
+    exported = [json.loads(line) for line in answer.content.decode().splitlines()]
+    assert len(exported) == 30
+    assert exported[0]["messages"][-1]["role"] == "assistant"
+
+
+@pytest.fixture(scope="module")
+def household(service: Service) -> str:
+    """A saved recipe with one published version. Its model's name."""
+    file = service.openai.files.create(file=("rows.jsonl", extraction_rows(40)), purpose="fine-tune")
+    recipe = {
+        "name": "household-documents",
+        "sources": [{"file": file.id}],
+        "base_model": "tiny",
+        "training": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}},
+        "publish": {"name": "household-extractor"},
+    }
+    service.http.post("/v1/recipes", json=recipe).raise_for_status()
+    run = service.http.post("/v1/recipes/household-documents/runs").raise_for_status().json()
+    assert service.finished(run["id"])["status"] == "succeeded"
+    return "household-extractor"
+
+
+def test_schedules_are_made_listed_and_deleted(n8n: N8n, key: Json, household: str) -> None:
+    fields = {"minimum_new_documents": 5, "timezone": "Europe/Berlin", "quietFrom": "07:00", "quietUntil": "22:00"}
+    recipe = by_id("household-documents")
+    made = {"name": "nightly", "recipe": recipe, "when": "cron", "cron": "0 2 * * *", "additionalFields": fields}
+    nodes = [
+        webhook("schedules"),
+        tunesmith("Create", key, resource="schedule", operation="create", **made),
+        tunesmith("List", key, resource="schedule", operation="getAll"),
+        tunesmith("Delete", key, resource="schedule", operation="delete", schedule=by_id("nightly")),
+    ]
+    done = n8n.run(nodes)
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Create")[0]["quiet_hours"] == {"from": "07:00", "to": "22:00"}
+    assert [item["name"] for item in output(done, "List")] == ["nightly"]
+    assert output(done, "Delete") == [{"name": "nightly", "deleted": True}]
+
+
+def test_an_agent_uses_the_tools(n8n: N8n, key: Json, household: str) -> None:
+    script: list[tuple[str, str] | str] = [
+        ("List_recipes", "{}"),
+        ("Get_versions", json.dumps({"model": "nobody"})),
+        ("Get_versions", json.dumps({"model": household})),
+        "It has one version.",
+    ]
+    with ChatModel(script) as chat:
+        openai = n8n.credential("openAiApi", {"apiKey": "sk-1", "url": f"{chat.url}/v1", "header": False})
+        start = webhook("agent") | {"name": "Chat"}
+        nodes, connections = example("agent", {**key, **openai}, {"Chat": start})
+        agent = next(found for found in nodes if found["name"] == "Agent")
+        agent["parameters"]["text"] = "={{ $json.body.chatInput }}"
+        done = n8n.run(nodes, connections, json={"chatInput": "How many versions are there?"})
+        assert done["status"] == "success", error_of(done)
+        assert output(done, "Agent")[0]["output"] == "It has one version."
+        tools = {tool["function"]["name"]: tool["function"] for tool in chat.asked[0]["tools"]}
+        assert tools["Run_recipe"]["parameters"]["required"] == ["recipe"]
+        assert "minutes to hours" in tools["Run_recipe"]["description"]
+        listed, unknown, versions = [m["content"] for m in chat.asked[-1]["messages"] if m["role"] == "tool"]
+        assert "household-documents" in listed
+        assert "There is no model 'nobody'" in unknown
+        assert f"Models: {household}" in unknown.replace("\\", ""), "the hint reaches the agent"
+        assert '"live":true' in versions.replace(" ", "")
+
+
+class Telegram(HttpApp):
+    """Takes messages as the Bot API does."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        super().__init__()
+
+    def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
+        if path != "/bot12:token/sendMessage":
+            return 404, {"ok": False, "description": "Not Found"}
+        self.texts.append(parsed(body)["text"])
+        return 200, {"ok": True, "result": {"message_id": 1}}
+
+
+def test_nightly_retraining_rolls_back_what_answers_wrongly(
+    n8n: N8n, key: Json, household: str, service: Service
+) -> None:
+    before = service.http.get(f"/v1/models/{household}/versions").json()["data"][0]["version"]
+    with Telegram() as telegram:
+        chat = n8n.credential("telegramApi", {"accessToken": "12:token", "baseUrl": telegram.url})
+        settings = {"probe": QUESTION, "field": "total", "expected": "no tiny model answers this"}
+        replaced = {"Every Night": webhook("nightly")}
+        nodes, connections = example("nightly-retrain", {**key, **chat}, replaced, **settings)
+        done = n8n.run(nodes, connections)
+        assert done["status"] == "success", error_of(done)
+        (said,) = telegram.texts
+    assert said == f"{household} answered the probe wrongly. Rolled back to {before}."
+    versions = service.http.get(f"/v1/models/{household}/versions").json()["data"]
+    assert [(item["version"] == before, item["live"]) for item in versions] == [(False, False), (True, True)]
+
+
+def test_plain_http_request_nodes_do_the_same(n8n: N8n, service: Service, household: str) -> None:
+    bearer = n8n.credential("httpBearerAuth", {"token": KEY})
+    settings = {"url": service.url, "message": QUESTION}
+    nodes, connections = example("http-request", bearer, {"Start": webhook("plain")}, **settings)
+    done = n8n.run(nodes, connections)
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Ask Model")[0]["model"] == household

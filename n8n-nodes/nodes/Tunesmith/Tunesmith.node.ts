@@ -42,6 +42,7 @@ export class Tunesmith implements INodeType {
 					{ name: 'Dataset', value: 'dataset', description: 'Checked training examples' },
 					{ name: 'Evaluation', value: 'evaluation', description: 'What was measured of a run' },
 					{ name: 'Job', value: 'job', description: 'Fine-tuning on a file of examples' },
+					{ name: 'Library', value: 'library', description: 'The documents of Paperless' },
 					{ name: 'Model', value: 'model', description: 'Published models and their versions' },
 					{ name: 'Recipe', value: 'recipe', description: 'From documents to a live model' },
 					{ name: 'Run', value: 'run', description: 'One execution of a recipe' },

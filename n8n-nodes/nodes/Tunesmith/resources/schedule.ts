@@ -114,12 +114,18 @@ const properties: INodeProperties[] = [
 					'Skip the run when fewer documents are new or were corrected since the last one',
 			},
 			{
-				displayName: 'Quiet Hours',
-				name: 'quiet_hours',
+				displayName: 'Quiet From',
+				name: 'quietFrom',
 				type: 'string',
-				default: '',
-				placeholder: '07:00-22:00',
-				description: 'Time of the day in which nothing is started',
+				default: '07:00',
+				description: 'Between this time of the day and Quiet Until nothing is started',
+			},
+			{
+				displayName: 'Quiet Until',
+				name: 'quietUntil',
+				type: 'string',
+				default: '22:00',
+				description: 'The end of the quiet hours that Quiet From begins',
 			},
 			{
 				displayName: 'Time Zone',
@@ -136,13 +142,13 @@ const properties: INodeProperties[] = [
 
 async function create(context: IExecuteFunctions, i: number): Promise<IDataObject> {
 	const when = context.getNodeParameter('when', i) as 'cron' | 'every';
-	const more = context.getNodeParameter('additionalFields', i, {}) as IDataObject;
-	const given = Object.entries(more).filter(([, value]) => value !== '');
+	const { quietFrom, quietUntil, ...more } = context.getNodeParameter('additionalFields', i, {}) as IDataObject;
 	const body = {
 		name: text(context, 'name', i),
 		recipe: text(context, 'recipe', i),
 		[when]: text(context, when, i),
-		...Object.fromEntries(given),
+		...Object.fromEntries(Object.entries(more).filter(([, value]) => value !== '')),
+		...(quietFrom && quietUntil ? { quiet_hours: { from: quietFrom, to: quietUntil } } : {}),
 	};
 	return await request(context, 'POST', '/v1/schedules', { body, itemIndex: i });
 }
