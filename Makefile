@@ -37,7 +37,7 @@ test: check  ## All fast tests.
 	@$(BIN)/python -m pytest -q --ignore=tests/real
 
 test-real: setup  ## Real counterparts; one of them with SUITE=openai|litellm|llamacpp|grammar|paperless|n8n (only when named).
-	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE).py,tests/real --ignore=tests/real/test_n8n.py)
+	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real --ignore-glob='*/test_n8n*.py')
 
 bench: setup  ## Measured figures, each beside what it is compared with.
 	@$(BIN)/python scripts/bench.py

@@ -58,22 +58,23 @@ test('an error of the service during the wait is an error, not a longer wait', a
 });
 
 test('a webhook wakes the execution only when all of its runs have ended', async () => {
-	const items = [
-		{ json: { id: 'run-1', status: 'queued', resume_path: '/v1/runs/run-1' } },
-		{ json: { error: 'was not started' } },
-		{ json: { id: 'run-2', status: 'queued', resume_path: '/v1/runs/run-2' } },
-	];
 	const wake = async (...answers) =>
-		await resume(Object.assign(context(answers), { evaluateExpression: () => items }));
+		await resume(Object.assign(context(answers), { getQueryData: () => ({ started: '0:run-1,2:ftjob-2' }) }));
 	const early = await wake(run('succeeded'), run('running'));
 	assert.equal(early.workflowData, undefined);
-	const { workflowData } = await wake(run('succeeded'), run('failed'));
+	const caller = context([run('succeeded'), run('failed')]);
+	const { workflowData } = await resume(
+		Object.assign(caller, { getQueryData: () => ({ started: '0:run-1,2:ftjob-2/../x' }) }),
+	);
 	assert.deepEqual(
-		workflowData[0].map(({ json, pairedItem }) => [json.status ?? json.error, pairedItem.item]),
+		workflowData[0].map(({ json, pairedItem }) => [json.status, pairedItem.item]),
 		[
 			['succeeded', 0],
-			['was not started', 1],
 			['failed', 2],
 		],
+	);
+	assert.deepEqual(
+		caller.sent.map(({ url }) => url.replace('http://tunesmith:8765', '')),
+		['/v1/runs/run-1', '/v1/fine_tuning/jobs/ftjob-2%2F..%2Fx'],
 	);
 });

@@ -1,22 +1,14 @@
 """The node package in a real n8n, against a real service with a tiny model."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from fakes.chat_model import ChatModel
-from fakes.http_app import Answer, HttpApp, parsed
-from n8n_server import Json, N8n, error_of, example, output, quietly, tunesmith, webhook
+from n8n_server import Json, N8n, error_of, output, quietly, tunesmith, webhook
 from service import KEY, Service, extraction_rows, wait
-from tiny import build_tiny_model
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
@@ -31,27 +23,6 @@ for (const patterns of [SOURCE_FILE_PATTERNS, ['**/*.js', 'package.json']]) {
 """
 
 
-def installed(*options: str) -> Path:
-    environment = {**os.environ, "PYTHON": sys.executable}
-    done = subprocess.run([SCRIPT, *options], check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return Path(done.stdout.strip())
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    return installed("--tools")
-
-
-@pytest.fixture(scope="session")
-def package(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package, built."""
-    folder = tmp_path_factory.mktemp("package") / "n8n-nodes-tunesmith"
-    shutil.copytree(ROOT / "n8n-nodes", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (folder / "node_modules").symlink_to(tools / "tools" / "node_modules")
-    quietly(["n8n-node", "build"], folder, tools)
-    return folder
-
-
 def test_the_package_lints_and_passes_the_official_scan(package: Path, tools: Path) -> None:
     quietly(["n8n-node", "lint"], package, tools)
     quietly(["node", "--input-type=module", "--eval", SCAN], package, tools)
@@ -59,31 +30,6 @@ def test_the_package_lints_and_passes_the_official_scan(package: Path, tools: Pa
 
 def test_the_unit_tests_of_the_package(package: Path, tools: Path) -> None:
     quietly(["node", "--test", "tests/*.test.mjs"], package, tools)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    models = tmp_path_factory.mktemp("models")
-    build_tiny_model(models / "tiny")
-    service = Service(
-        tmp_path_factory.mktemp("home"), TUNESMITH_MODELS=str(models), TUNESMITH_WEBHOOK_HOSTS="127.0.0.1"
-    ).start()
-    yield service
-    service.close()
-
-
-@pytest.fixture(scope="module")
-def n8n(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N8n]:
-    place = installed()
-    quietly(["npm", "pack", "--silent"], package, place)
-    n8n = N8n(place, next(package.glob("*.tgz")), tmp_path_factory.mktemp("n8n"))
-    yield n8n.start()
-    n8n.close()
-
-
-@pytest.fixture(scope="module")
-def key(n8n: N8n, service: Service) -> Json:
-    return n8n.credential("tunesmithApi", {"baseUrl": service.url, "apiKey": KEY})
 
 
 def create_job(key: Json, **more: Any) -> Json:
@@ -189,7 +135,7 @@ def test_a_run_that_fails_fails_the_node_with_the_reason(n8n: N8n, key: Json) ->
     assert error_of(failed)["description"]
 
 
-def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, service: Service) -> None:
+def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service: Service) -> None:
     nodes = [webhook("suspend"), create_job(key, wait="suspend", timeLimit=5, suffix="suspended")]
     workflow = n8n.create("suspend", nodes)
     n8n.activate(workflow)
@@ -200,10 +146,10 @@ def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, service: Serv
     job = output(done, "Create")[0]
     assert (job["status"], job["user_provided_suffix"]) == ("succeeded", "suspended")
     assert "timed_out" not in job
-    wait(lambda: not [hook for hook in service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
+    wait(lambda: not [hook for hook in tiny_service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
 
 
-def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, service: Service, tuned: Json) -> None:
+def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service, tuned: Json) -> None:
     trigger = {
         "id": "trigger",
         "name": "Trigger",
@@ -216,33 +162,35 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, service: Serv
     }
     workflow = n8n.create("trigger", [trigger, tunesmith("Models", key, resource="model", operation="getAll")])
     n8n.activate(workflow)
-    (hook,) = service.http.get("/v1/webhooks").json()["data"]
+    (hook,) = tiny_service.http.get("/v1/webhooks").json()["data"]
     assert hook["events"] == ["model.published"]
     forged = httpx.post(hook["url"], json={"type": "model.published", "data": {}})
     assert forged.status_code == 401
     model = output(tuned, "Create")[0]["fine_tuned_model"]
-    version = service.http.get(f"/v1/models/{model}/versions").json()["data"][0]["version"]
-    service.http.post(f"/v1/models/{model}/publish", json={"version": version}).raise_for_status()
+    version = tiny_service.http.get(f"/v1/models/{model}/versions").json()["data"][0]["version"]
+    tiny_service.http.post(f"/v1/models/{model}/publish", json={"version": version}).raise_for_status()
     done = n8n.ended(workflow, 60)
     event = output(done, "Trigger")[0]
     assert (event["type"], event["data"]["model"]) == ("model.published", model)
     assert len(n8n.executions(workflow)) == 1, "the forged one started nothing"
     n8n.deactivate(workflow)
-    assert service.http.get("/v1/webhooks").json()["data"] == []
+    assert tiny_service.http.get("/v1/webhooks").json()["data"] == []
 
 
-def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, service: Service) -> None:
+def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, tiny_service: Service) -> None:
     workflow = n8n.create("stop", [webhook("stop"), create_job(key, wait="poll", suffix="stopped", n_epochs=40)])
     n8n.activate(workflow)
     n8n.call("stop", files=rows())
-    wait(lambda: any("stopped" in run["model"] for run in service.http.get("/v1/runs").json()["data"]), 30)
-    run = next(run for run in service.http.get("/v1/runs").json()["data"] if "stopped" in run["model"])
+    wait(lambda: any("stopped" in run["model"] for run in tiny_service.http.get("/v1/runs").json()["data"]), 30)
+    run = next(run for run in tiny_service.http.get("/v1/runs").json()["data"] if "stopped" in run["model"])
     (execution,) = n8n.executions(workflow)
     assert n8n.api.post(f"/executions/{execution['id']}/stop").status_code == 200
-    wait(lambda: service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 60)
+    wait(lambda: tiny_service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 60)
 
 
-def test_lists_are_searched_and_the_credential_is_tested(n8n: N8n, key: Json, tuned: Json, service: Service) -> None:
+def test_lists_are_searched_and_the_credential_is_tested(
+    n8n: N8n, key: Json, tuned: Json, tiny_service: Service
+) -> None:
     model = output(tuned, "Create")[0]["fine_tuned_model"]
     asked = {
         "path": "model",
@@ -255,7 +203,7 @@ def test_lists_are_searched_and_the_credential_is_tested(n8n: N8n, key: Json, tu
     found = n8n.rest.post("/dynamic-node-parameters/resource-locator-results", json=asked).json()["data"]["results"]
     assert [item["value"] for item in found] == [model]
     for api_key, status in ((KEY, "OK"), ("wrong", "Error")):
-        data = {"baseUrl": f"{service.url}/", "apiKey": api_key}
+        data = {"baseUrl": f"{tiny_service.url}/", "apiKey": api_key}
         tested = {"id": key["tunesmithApi"]["id"], "name": "tunesmithApi", "type": "tunesmithApi", "data": data}
         answer = n8n.rest.post("/credentials/test", json={"credentials": tested}).json()["data"]
         assert answer["status"] == status, answer
@@ -283,23 +231,6 @@ def test_datasets_come_in_and_go_out_as_files(n8n: N8n, key: Json) -> None:
     assert exported[0]["messages"][-1]["role"] == "assistant"
 
 
-@pytest.fixture(scope="module")
-def household(service: Service) -> str:
-    """A saved recipe with one published version. Its model's name."""
-    file = service.openai.files.create(file=("rows.jsonl", extraction_rows(40)), purpose="fine-tune")
-    recipe = {
-        "name": "household-documents",
-        "sources": [{"file": file.id}],
-        "base_model": "tiny",
-        "training": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}},
-        "publish": {"name": "household-extractor"},
-    }
-    service.http.post("/v1/recipes", json=recipe).raise_for_status()
-    run = service.http.post("/v1/recipes/household-documents/runs").raise_for_status().json()
-    assert service.finished(run["id"])["status"] == "succeeded"
-    return "household-extractor"
-
-
 def test_schedules_are_made_listed_and_deleted(n8n: N8n, key: Json, household: str) -> None:
     fields = {"minimum_new_documents": 5, "timezone": "Europe/Berlin", "quietFrom": "07:00", "quietUntil": "22:00"}
     recipe = by_id("household-documents")
@@ -315,69 +246,3 @@ def test_schedules_are_made_listed_and_deleted(n8n: N8n, key: Json, household: s
     assert output(done, "Create")[0]["quiet_hours"] == {"from": "07:00", "to": "22:00"}
     assert [item["name"] for item in output(done, "List")] == ["nightly"]
     assert output(done, "Delete") == [{"name": "nightly", "deleted": True}]
-
-
-def test_an_agent_uses_the_tools(n8n: N8n, key: Json, household: str) -> None:
-    script: list[tuple[str, str] | str] = [
-        ("List_recipes", "{}"),
-        ("Get_versions", json.dumps({"model": "nobody"})),
-        ("Get_versions", json.dumps({"model": household})),
-        "It has one version.",
-    ]
-    with ChatModel(script) as chat:
-        openai = n8n.credential("openAiApi", {"apiKey": "sk-1", "url": f"{chat.url}/v1", "header": False})
-        start = webhook("agent") | {"name": "Chat"}
-        nodes, connections = example("agent", {**key, **openai}, {"Chat": start})
-        agent = next(found for found in nodes if found["name"] == "Agent")
-        agent["parameters"]["text"] = "={{ $json.body.chatInput }}"
-        done = n8n.run(nodes, connections, json={"chatInput": "How many versions are there?"})
-        assert done["status"] == "success", error_of(done)
-        assert output(done, "Agent")[0]["output"] == "It has one version."
-        tools = {tool["function"]["name"]: tool["function"] for tool in chat.asked[0]["tools"]}
-        assert tools["Run_recipe"]["parameters"]["required"] == ["recipe"]
-        assert "minutes to hours" in tools["Run_recipe"]["description"]
-        listed, unknown, versions = [m["content"] for m in chat.asked[-1]["messages"] if m["role"] == "tool"]
-        assert "household-documents" in listed
-        assert "There is no model 'nobody'" in unknown
-        assert f"Models: {household}" in unknown.replace("\\", ""), "the hint reaches the agent"
-        assert '"live":true' in versions.replace(" ", "")
-
-
-class Telegram(HttpApp):
-    """Takes messages as the Bot API does."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        super().__init__()
-
-    def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
-        if path != "/bot12:token/sendMessage":
-            return 404, {"ok": False, "description": "Not Found"}
-        self.texts.append(parsed(body)["text"])
-        return 200, {"ok": True, "result": {"message_id": 1}}
-
-
-def test_nightly_retraining_rolls_back_what_answers_wrongly(
-    n8n: N8n, key: Json, household: str, service: Service
-) -> None:
-    before = service.http.get(f"/v1/models/{household}/versions").json()["data"][0]["version"]
-    with Telegram() as telegram:
-        chat = n8n.credential("telegramApi", {"accessToken": "12:token", "baseUrl": telegram.url})
-        settings = {"probe": QUESTION, "field": "total", "expected": "no tiny model answers this"}
-        replaced = {"Every Night": webhook("nightly")}
-        nodes, connections = example("nightly-retrain", {**key, **chat}, replaced, **settings)
-        done = n8n.run(nodes, connections)
-        assert done["status"] == "success", error_of(done)
-        (said,) = telegram.texts
-    assert said == f"{household} answered the probe wrongly. Rolled back to {before}."
-    versions = service.http.get(f"/v1/models/{household}/versions").json()["data"]
-    assert [(item["version"] == before, item["live"]) for item in versions] == [(False, False), (True, True)]
-
-
-def test_plain_http_request_nodes_do_the_same(n8n: N8n, service: Service, household: str) -> None:
-    bearer = n8n.credential("httpBearerAuth", {"token": KEY})
-    settings = {"url": service.url, "message": QUESTION}
-    nodes, connections = example("http-request", bearer, {"Start": webhook("plain")}, **settings)
-    done = n8n.run(nodes, connections)
-    assert done["status"] == "success", error_of(done)
-    assert output(done, "Ask Model")[0]["model"] == household

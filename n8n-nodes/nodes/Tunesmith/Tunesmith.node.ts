@@ -13,6 +13,7 @@ import { listSearch } from './lists';
 import { asItem } from './problems';
 import { resources } from './resources';
 import { waitProperties } from './resources/wait';
+import { request } from './transport';
 import { poll, resume, resumeWebhooks, Started, suspend } from './waiting';
 
 export class Tunesmith implements INodeType {
@@ -67,7 +68,7 @@ export class Tunesmith implements INodeType {
 				const operation = this.getNodeParameter('operation', i) as string;
 				const result = await resources[resource].operations[operation](this, i);
 				if (result instanceof Started && waitOf(this, i) === 'suspend') {
-					suspended.set(output.length, result);
+					suspended.set(i, result);
 				}
 				for (const item of await toItems(this, i, result)) {
 					output.push({ ...item, pairedItem: { item: i } });
@@ -82,13 +83,26 @@ export class Tunesmith implements INodeType {
 				}
 			}
 		}
-		if (suspended.size > 0) await suspend(this, items, output, suspended);
+		if (suspended.size > 0 && !(await suspend(this, suspended))) return [await refreshed(this, output, suspended)];
 		return [output];
 	}
 
 	async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
 		return await resume(this);
 	}
+}
+
+/** All had ended before the execution could be suspended: what was started is read again. */
+async function refreshed(
+	context: IExecuteFunctions,
+	output: INodeExecutionData[],
+	started: Map<number, Started>,
+): Promise<INodeExecutionData[]> {
+	const jsons = output.map(async (item, i) => {
+		const path = started.get(i)?.path;
+		return { ...item, json: path ? await request(context, 'GET', path, { itemIndex: i }) : item.json };
+	});
+	return await Promise.all(jsons);
 }
 
 function waitOf(context: IExecuteFunctions, i: number): string {

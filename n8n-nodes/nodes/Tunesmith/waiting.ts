@@ -13,6 +13,7 @@ import { type Caller, request } from './transport';
 
 export const RUN_ENDED = ['run.succeeded', 'run.failed', 'run.cancelled', 'run.paused'];
 const ENDED = new Set(['succeeded', 'failed', 'cancelled', 'paused']);
+const LONGEST_URL = 2000; // of a webhook
 const POLL_S = 20; // of the service's 60: proxies between the two often give up after 30
 
 /** Where a suspended execution is woken. n8n serves it for each execution; nothing is registered anywhere. */
@@ -130,48 +131,37 @@ async function stopped(
 }
 
 /**
- * Suspend the execution until all runs have ended: each gets a one-off webhook on the execution's own resume address.
- * Returns false when all had ended before that.
- *
- * What n8n passes on when nobody calls until the time limit is the node's input; so the input items are replaced by
- * what was started, marked as timed out. They are also how `resume` knows what to look at.
+ * Suspend the execution until all runs have ended: each gets a one-off webhook on the execution's own resume address,
+ * which also says what was started, because n8n keeps nothing else for the node. `started` is by input item. False
+ * when all had ended before that. When nobody calls until the time limit, n8n passes on the node's input.
  */
 export async function suspend(
 	context: IExecuteFunctions,
-	items: INodeExecutionData[],
-	outputs: INodeExecutionData[],
 	started: Map<number, Started>,
 ): Promise<boolean> {
 	const first = [...started.keys()][0];
-	const address = context.evaluateExpression('{{ $execution.resumeUrl }}', first) as string;
+	const address = new URL(context.evaluateExpression('{{ $execution.resumeUrl }}', first) as string);
+	address.searchParams.set('started', [...started].map(([i, { json }]) => `${i}:${json.id}`).join());
+	const url = address.toString();
+	if (url.length > LONGEST_URL) {
+		throw new NodeOperationError(context.getNode(), `${started.size} runs are too many to suspend for.`, {
+			description: 'They go on in Tunesmith. Wait with Poll, or process the items in smaller batches.',
+		});
+	}
 	const hooks: string[] = [];
 	for (const { runId } of started.values()) {
-		const body = {
-			url: address,
-			events: RUN_ENDED,
-			run_id: runId,
-			description: 'n8n: wait for the run',
-		};
+		const body = { url, events: RUN_ENDED, run_id: runId, description: 'n8n: wait for the run' };
 		hooks.push((await request(context, 'POST', '/v1/webhooks', { body, once: true })).id as string);
 	}
 	const runs = await Promise.all(
-		[...started.values()].map(
-			async ({ runId }) => await request(context, 'GET', `/v1/runs/${runId}`),
-		),
+		[...started.values()].map(async ({ runId }) => await request(context, 'GET', `/v1/runs/${runId}`)),
 	);
 	if (runs.every((run) => hasEnded(run.status))) {
 		await Promise.all(hooks.map(async (id) => await forget(context, id)));
 		return false;
 	}
-	items.length = 0;
-	items.push(...outputs.map((output, i) => remembered(output, started.get(i))));
 	await context.putExecutionToWait(new Date(Date.now() + limitOf(context, first) * 60_000));
 	return true;
-}
-
-function remembered(output: INodeExecutionData, started?: Started): INodeExecutionData {
-	if (!started) return output;
-	return { ...output, json: { ...output.json, timed_out: true, resume_path: started.path } };
 }
 
 /** One-off webhooks vanish by themselves after their event; then there is nothing to delete. */
@@ -184,15 +174,19 @@ async function forget(context: Caller, id: string): Promise<void> {
  * answers now. The execution goes on when all of its runs have ended.
  */
 export async function resume(context: IWebhookFunctions): Promise<IWebhookResponseData> {
-	const before = context.evaluateExpression('{{ $input.all() }}') as INodeExecutionData[];
-	const after: INodeExecutionData[] = [];
-	for (const [i, item] of before.entries()) {
-		const path = item.json.resume_path as string | undefined;
-		const json = path ? await request(context, 'GET', path) : item.json;
-		if (path && !hasEnded(json.status)) return { webhookResponse: { waiting: true } };
-		after.push({ json, pairedItem: { item: i } });
+	const { started } = context.getQueryData() as { started?: string };
+	const items: INodeExecutionData[] = [];
+	for (const [i, id] of (started ?? '').split(',').map((entry) => entry.split(':'))) {
+		const json = await request(context, 'GET', pathOf(id ?? ''));
+		if (!hasEnded(json.status)) return { webhookResponse: { waiting: true } };
+		items.push({ json, pairedItem: { item: Number(i) } });
 	}
-	return { workflowData: [after], webhookResponse: { resumed: true } };
+	return { workflowData: [items], webhookResponse: { resumed: true } };
+}
+
+function pathOf(id: string): string {
+	const noun = id.startsWith('ftjob-') ? 'fine_tuning/jobs' : 'runs';
+	return `/v1/${noun}/${encodeURIComponent(id)}`;
 }
 
 function limitOf(context: IExecuteFunctions, i: number): number {
