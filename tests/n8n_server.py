@@ -127,9 +127,9 @@ class N8n:
             time.sleep(0.1)
         return answer
 
-    def executions(self, workflow: str) -> list[Json]:
-        """Newest first, with their data."""
-        found = self.api.get("/executions", params={"workflowId": workflow, "includeData": "true"})
+    def executions(self, workflow: str, **filters: str) -> list[Json]:
+        """Newest first, with their data; running ones only with status="running"."""
+        found = self.api.get("/executions", params={"workflowId": workflow, "includeData": "true", **filters})
         data: list[Json] = found.raise_for_status().json()["data"]
         return data
 

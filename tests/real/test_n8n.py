@@ -183,7 +183,7 @@ def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, tiny_serv
     n8n.call("stop", files=rows())
     wait(lambda: any("stopped" in run["model"] for run in tiny_service.http.get("/v1/runs").json()["data"]), 30)
     run = next(run for run in tiny_service.http.get("/v1/runs").json()["data"] if "stopped" in run["model"])
-    (execution,) = n8n.executions(workflow)
+    (execution,) = n8n.executions(workflow, status="running")
     assert n8n.api.post(f"/executions/{execution['id']}/stop").status_code == 200
     wait(lambda: tiny_service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 60)
 

@@ -83,7 +83,8 @@ export class Tunesmith implements INodeType {
 				}
 			}
 		}
-		if (suspended.size > 0 && !(await suspend(this, suspended))) return [await refreshed(this, output, suspended)];
+		if (suspended.size > 0 && !(await suspend(this, suspended)))
+			return [await refreshed(this, output, suspended)];
 		return [output];
 	}
 
@@ -100,7 +101,10 @@ async function refreshed(
 ): Promise<INodeExecutionData[]> {
 	const jsons = output.map(async (item, i) => {
 		const path = started.get(i)?.path;
-		return { ...item, json: path ? await request(context, 'GET', path, { itemIndex: i }) : item.json };
+		return {
+			...item,
+			json: path ? await request(context, 'GET', path, { itemIndex: i }) : item.json,
+		};
 	});
 	return await Promise.all(jsons);
 }

@@ -140,13 +140,23 @@ export async function suspend(
 	started: Map<number, Started>,
 ): Promise<boolean> {
 	const first = [...started.keys()][0];
-	const address = new URL(context.evaluateExpression('{{ $execution.resumeUrl }}', first) as string);
-	address.searchParams.set('started', [...started].map(([i, { json }]) => `${i}:${json.id}`).join());
+	const address = new URL(
+		context.evaluateExpression('{{ $execution.resumeUrl }}', first) as string,
+	);
+	address.searchParams.set(
+		'started',
+		[...started].map(([i, { json }]) => `${i}:${json.id}`).join(),
+	);
 	const url = address.toString();
 	if (url.length > LONGEST_URL) {
-		throw new NodeOperationError(context.getNode(), `${started.size} runs are too many to suspend for.`, {
-			description: 'They go on in Tunesmith. Wait with Poll, or process the items in smaller batches.',
-		});
+		throw new NodeOperationError(
+			context.getNode(),
+			`${started.size} runs are too many to suspend for.`,
+			{
+				description:
+					'They go on in Tunesmith. Wait with Poll, or process the items in smaller batches.',
+			},
+		);
 	}
 	const hooks: string[] = [];
 	for (const { runId } of started.values()) {
@@ -154,7 +164,9 @@ export async function suspend(
 		hooks.push((await request(context, 'POST', '/v1/webhooks', { body, once: true })).id as string);
 	}
 	const runs = await Promise.all(
-		[...started.values()].map(async ({ runId }) => await request(context, 'GET', `/v1/runs/${runId}`)),
+		[...started.values()].map(
+			async ({ runId }) => await request(context, 'GET', `/v1/runs/${runId}`),
+		),
 	);
 	if (runs.every((run) => hasEnded(run.status))) {
 		await Promise.all(hooks.map(async (id) => await forget(context, id)));

@@ -142,7 +142,11 @@ const properties: INodeProperties[] = [
 
 async function create(context: IExecuteFunctions, i: number): Promise<IDataObject> {
 	const when = context.getNodeParameter('when', i) as 'cron' | 'every';
-	const { quietFrom, quietUntil, ...more } = context.getNodeParameter('additionalFields', i, {}) as IDataObject;
+	const { quietFrom, quietUntil, ...more } = context.getNodeParameter(
+		'additionalFields',
+		i,
+		{},
+	) as IDataObject;
 	const body = {
 		name: text(context, 'name', i),
 		recipe: text(context, 'recipe', i),
