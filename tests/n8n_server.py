@@ -120,12 +120,12 @@ class N8n:
 
     def call(self, path: str, **more: Any) -> httpx.Response:
         """POST to a webhook; n8n takes a moment to register it."""
-        for _ in range(50):
+        deadline = time.monotonic() + 60
+        while True:
             answer = httpx.post(f"{self.url}/webhook/{path}", timeout=180, **more)
-            if answer.status_code != 404:
+            if answer.status_code != 404 or time.monotonic() > deadline:
                 return answer
-            time.sleep(0.1)
-        return answer
+            time.sleep(0.2)
 
     def executions(self, workflow: str, **filters: str) -> list[Json]:
         """Newest first, with their data; running ones only with status="running"."""
@@ -140,8 +140,8 @@ class N8n:
         return self.executions(workflow)[0]
 
     def run(self, nodes: list[Json], connections: Json | None = None, **more: Any) -> Json:
-        """Make a workflow that begins with a webhook, call it, and give its execution once that has ended."""
-        path = nodes[0]["parameters"]["path"]
+        """Make a workflow that a webhook starts, call it, and give its execution once that has ended."""
+        path = next(found["parameters"]["path"] for found in nodes if found["type"] == "n8n-nodes-base.webhook")
         workflow = self.create(path, nodes, connections)
         self.activate(workflow)
         answer = self.call(path, **more)
@@ -186,8 +186,8 @@ def node(name: str, kind: str, version: float, parameters: Json, **more: Any) ->
     return {"id": name.lower().replace(" ", "-"), "position": [0, 0], **made, **more}
 
 
-def tunesmith(name: str, credential: Json, **parameters: Any) -> Json:
+def tunesmith(label: str, credential: Json, /, **parameters: Any) -> Json:
     """Our node; a parameter `on_error` is n8n's setting of what happens then."""
     on_error = parameters.pop("on_error", "stopWorkflow")
     kind = "n8n-nodes-tunesmith.tunesmith"
-    return node(name, kind, 1, parameters, credentials=credential, onError=on_error)
+    return node(label, kind, 1, parameters, credentials=credential, onError=on_error)

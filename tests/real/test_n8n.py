@@ -126,13 +126,26 @@ def test_an_error_shows_our_words_and_our_hint(n8n: N8n, key: Json) -> None:
     assert item["hint"] == error_of(failed)["description"]
 
 
-def test_a_run_that_fails_fails_the_node_with_the_reason(n8n: N8n, key: Json) -> None:
-    job = create_job(key, wait="poll", timeLimit=2)
-    job["parameters"]["baseModel"] = "no-such-model"
-    failed = n8n.run([webhook("fails"), job], files=rows())
+def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(n8n: N8n, key: Json, household: str) -> None:
+    strict = {
+        "name": "strict",
+        "base_model": "tiny",
+        "training": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}},
+        "gate": {"field_accuracy": 1.0},
+    }
+    known = tunesmith("Known", key, resource="recipe", operation="get", recipe=by_id("household-documents"))
+    sources = f"={{{{ JSON.stringify({{ ...{json.dumps(strict)}, sources: $json.document.sources }}) }}}}"
+    save = tunesmith("Save", key, resource="recipe", operation="save", document=sources)
+    run = {"resource": "recipe", "operation": "run", "recipe": by_id("strict"), "wait": "poll", "timeLimit": 4}
+    failed = n8n.run([webhook("strict"), known, save, tunesmith("Run", key, **run, waitOptions={})])
     assert failed["status"] == "error"
-    assert "no-such-model" in error_of(failed)["message"]
+    assert "field_accuracy" in error_of(failed)["message"]
     assert error_of(failed)["description"]
+    tolerant = tunesmith("Run", key, **run, waitOptions={"failOnError": False})
+    told = n8n.run([webhook("tolerant"), tolerant])
+    assert told["status"] == "success", error_of(told)
+    assert output(told, "Run")[0]["status"] == "failed"
+    assert output(told, "Run")[0]["error"]["code"] == "gate_not_met"
 
 
 def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service: Service) -> None:
@@ -162,6 +175,7 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service:
     }
     workflow = n8n.create("trigger", [trigger, tunesmith("Models", key, resource="model", operation="getAll")])
     n8n.activate(workflow)
+    wait(lambda: bool(tiny_service.http.get("/v1/webhooks").json()["data"]), 30)
     (hook,) = tiny_service.http.get("/v1/webhooks").json()["data"]
     assert hook["events"] == ["model.published"]
     forged = httpx.post(hook["url"], json={"type": "model.published", "data": {}})
@@ -174,7 +188,7 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service:
     assert (event["type"], event["data"]["model"]) == ("model.published", model)
     assert len(n8n.executions(workflow)) == 1, "the forged one started nothing"
     n8n.deactivate(workflow)
-    assert tiny_service.http.get("/v1/webhooks").json()["data"] == []
+    wait(lambda: tiny_service.http.get("/v1/webhooks").json()["data"] == [], 30)
 
 
 def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, tiny_service: Service) -> None:

@@ -75,7 +75,8 @@ export class Tunesmith implements INodeType {
 				}
 			} catch (error) {
 				if (this.continueOnFail()) {
-					output.push({ json: asItem(error as Error), pairedItem: { item: i } });
+					const failure = error as NodeApiError; // set on the item, it leads to the error output
+					output.push({ json: asItem(failure), error: failure, pairedItem: { item: i } });
 				} else if (error instanceof NodeApiError) {
 					throw new NodeApiError(this.getNode(), error as unknown as JsonObject); // the same, unchanged
 				} else {
