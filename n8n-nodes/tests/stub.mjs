@@ -2,12 +2,11 @@
 
 const NODE = { id: '1', name: 'Tunesmith', type: 'tunesmith', typeVersion: 1, position: [0, 0], parameters: {} };
 
-export function context(answers, { parameters = {}, tool = false, signal } = {}) {
+export function context(answers, { parameters = {}, signal } = {}) {
 	const sent = [];
 	const self = {
 		sent,
 		getNode: () => NODE,
-		isToolExecution: () => tool,
 		getCredentials: async () => ({ baseUrl: 'http://tunesmith:8765/', apiKey: 'tsk-1' }),
 		getNodeParameter: (name, _i, fallback) => parameters[name] ?? fallback,
 		getExecutionCancelSignal: () => signal,

@@ -41,17 +41,8 @@ test('a wrong request is not repeated, and shows detail and hint', async () => {
 	);
 	assert.deepEqual(asItem(error), {
 		error: 'No recipe x.',
-		code: 'not_found',
-		status: 404,
-		hint: 'Save it.',
-		param: 'name',
+		details: { code: 'not_found', status: 404, hint: 'Save it.', param: 'name' },
 	});
-});
-
-test('an agent gets the detail and the hint in the one text that n8n hands it', async () => {
-	const caller = context([problem(400, { detail: 'Unknown tag.', hint: 'Tags: a, b.' })], { tool: true });
-	const error = await request(caller, 'GET', '/v1/recipes').catch((caught) => caught);
-	assert.equal(error.description, 'Unknown tag. Tags: a, b.');
 });
 
 test('an unreachable service is named with what to check', async () => {

@@ -121,9 +121,9 @@ def test_an_error_shows_our_words_and_our_hint(n8n: N8n, key: Json) -> None:
     goes_on = n8n.run([webhook("goes-on"), tunesmith("Get", key, **missing, on_error="continueRegularOutput")])
     assert goes_on["status"] == "success"
     item = output(goes_on, "Get")[0]
-    assert (item["code"], item["status"]) == ("not_found", 404)
+    assert (item["details"]["code"], item["details"]["status"]) == ("not_found", 404)
     assert "nobody" in item["error"]
-    assert item["hint"] == error_of(failed)["description"]
+    assert item["details"]["hint"] == error_of(failed)["description"]
 
 
 def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(n8n: N8n, key: Json, household: str) -> None:

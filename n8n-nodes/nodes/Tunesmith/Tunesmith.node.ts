@@ -74,9 +74,9 @@ export class Tunesmith implements INodeType {
 					output.push({ ...item, pairedItem: { item: i } });
 				}
 			} catch (error) {
-				if (this.continueOnFail()) {
-					const failure = error as NodeApiError; // set on the item, it leads to the error output
-					output.push({ json: asItem(failure), error: failure, pairedItem: { item: i } });
+				if (this.continueOnFail() || this.isToolExecution()) {
+					// of a tool, an agent sees what it returns and never what it throws
+					output.push({ json: asItem(error as Error), pairedItem: { item: i } });
 				} else if (error instanceof NodeApiError) {
 					throw new NodeApiError(this.getNode(), error as unknown as JsonObject); // the same, unchanged
 				} else {

@@ -45,15 +45,11 @@ export function problemOf(status: number, body: unknown): Problem {
 	};
 }
 
-/**
- * n8n shows the message as the title and the description below it, and hands only the description to an agent: so a
- * tool's description carries both.
- */
+/** n8n shows the message as the title and the description, our hint, below it; an agent gets both. */
 export function toNodeError(caller: Caller, problem: Problem, itemIndex?: number): NodeApiError {
-	const forAgent = 'isToolExecution' in caller && caller.isToolExecution();
 	const error = new NodeApiError(caller.getNode(), {} as JsonObject, {
 		message: problem.detail,
-		description: forAgent ? [problem.detail, problem.hint].filter(Boolean).join(' ') : problem.hint,
+		description: problem.hint,
 		httpCode: problem.status ? String(problem.status) : undefined,
 		itemIndex,
 	});
@@ -62,12 +58,12 @@ export function toNodeError(caller: Caller, problem: Problem, itemIndex?: number
 	return error;
 }
 
-/** The error as an item, for nodes that continue on fail. */
+/** The error as an item. n8n leads items of exactly these two keys to the error output. */
 export function asItem(error: Error & { context?: IDataObject }): IDataObject {
 	const problem = error.context?.problem as Problem | undefined;
 	if (!problem) return { error: error.message };
 	const { detail, status, code, hint, param } = problem;
-	return { error: detail, code, status, ...(hint && { hint }), ...(param && { param }) };
+	return { error: detail, details: { code, status, ...(hint && { hint }), ...(param && { param }) } };
 }
 
 function toObject(body: unknown): IDataObject | undefined {
