@@ -12,7 +12,7 @@ export function context(answers, { parameters = {}, signal } = {}) {
 		getExecutionCancelSignal: () => signal,
 		helpers: {
 			async httpRequestWithAuthentication(credential, options) {
-				sent.push({ credential, ...options });
+				sent.push({ credential, ...options, cancelSignal: this.getExecutionCancelSignal() });
 				const answer = answers.length > 1 ? answers.shift() : answers[0];
 				if (answer instanceof Error) throw answer;
 				return { statusCode: 200, headers: {}, ...(await answer.after?.()), ...answer };

@@ -50,6 +50,7 @@ test('a cancelled execution cancels, pauses or leaves the run', async () => {
 		const caller = context([aborts], { parameters, signal: stop.signal });
 		await assert.rejects(poll(caller, 0, started), { message: 'The execution was cancelled.' });
 		assert.equal(caller.sent.at(-1).url, `http://tunesmith:8765${last}`);
+		assert.equal(caller.sent.at(-1).cancelSignal, onCancel === 'nothing' ? stop.signal : undefined);
 	}
 });
 

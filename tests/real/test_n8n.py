@@ -126,18 +126,14 @@ def test_an_error_shows_our_words_and_our_hint(n8n: N8n, key: Json) -> None:
     assert item["details"]["hint"] == error_of(failed)["description"]
 
 
-def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(n8n: N8n, key: Json, household: str) -> None:
-    strict = {
-        "name": "strict",
-        "base_model": "tiny",
-        "training": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}},
-        "gate": {"field_accuracy": 1.0},
-    }
-    known = tunesmith("Known", key, resource="recipe", operation="get", recipe=by_id("household-documents"))
-    sources = f"={{{{ JSON.stringify({{ ...{json.dumps(strict)}, sources: $json.document.sources }}) }}}}"
-    save = tunesmith("Save", key, resource="recipe", operation="save", document=sources)
+def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(
+    n8n: N8n, key: Json, household: str, tiny_service: Service
+) -> None:
+    known = tiny_service.http.get("/v1/recipes/household-documents").json()["document"]
+    strict = {**known, "name": "strict", "gate": {"field_accuracy": 1.0}, "publish": {"name": "strict"}}
+    save = tunesmith("Save", key, resource="recipe", operation="save", document=json.dumps(strict))
     run = {"resource": "recipe", "operation": "run", "recipe": by_id("strict"), "wait": "poll", "timeLimit": 4}
-    failed = n8n.run([webhook("strict"), known, save, tunesmith("Run", key, **run, waitOptions={})])
+    failed = n8n.run([webhook("strict"), save, tunesmith("Run", key, **run, waitOptions={})])
     assert failed["status"] == "error"
     assert "field_accuracy" in error_of(failed)["message"]
     assert error_of(failed)["description"]
@@ -162,7 +158,7 @@ def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service:
     wait(lambda: not [hook for hook in tiny_service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
 
 
-def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service, tuned: Json) -> None:
+def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service) -> None:
     trigger = {
         "id": "trigger",
         "name": "Trigger",
@@ -170,22 +166,22 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service:
         "typeVersion": 1,
         "position": [0, 0],
         "webhookId": "tunesmith-trigger",
-        "parameters": {"events": ["model.published"], "filters": {}},
+        "parameters": {"events": ["run.cancelled"], "filters": {}},
         "credentials": key,
     }
     workflow = n8n.create("trigger", [trigger, tunesmith("Models", key, resource="model", operation="getAll")])
     n8n.activate(workflow)
     wait(lambda: bool(tiny_service.http.get("/v1/webhooks").json()["data"]), 30)
     (hook,) = tiny_service.http.get("/v1/webhooks").json()["data"]
-    assert hook["events"] == ["model.published"]
-    forged = httpx.post(hook["url"], json={"type": "model.published", "data": {}})
+    assert hook["events"] == ["run.cancelled"]
+    forged = httpx.post(hook["url"], json={"type": "run.cancelled", "data": {}})
     assert forged.status_code == 401
-    model = output(tuned, "Create")[0]["fine_tuned_model"]
-    version = tiny_service.http.get(f"/v1/models/{model}/versions").json()["data"][0]["version"]
-    tiny_service.http.post(f"/v1/models/{model}/publish", json={"version": version}).raise_for_status()
+    file = tiny_service.openai.files.create(file=("rows.jsonl", extraction_rows(40)), purpose="fine-tune")
+    job = tiny_service.openai.fine_tuning.jobs.create(model="tiny", training_file=file.id)
+    tiny_service.openai.fine_tuning.jobs.cancel(job.id)
     done = n8n.ended(workflow, 60)
     event = output(done, "Trigger")[0]
-    assert (event["type"], event["data"]["model"]) == ("model.published", model)
+    assert (event["type"], event["data"]["run_id"]) == ("run.cancelled", f"run-{job.id.removeprefix('ftjob-')}")
     assert len(n8n.executions(workflow)) == 1, "the forged one started nothing"
     n8n.deactivate(workflow)
     wait(lambda: tiny_service.http.get("/v1/webhooks").json()["data"] == [], 30)
@@ -246,7 +242,7 @@ def test_datasets_come_in_and_go_out_as_files(n8n: N8n, key: Json) -> None:
 
 
 def test_schedules_are_made_listed_and_deleted(n8n: N8n, key: Json, household: str) -> None:
-    fields = {"minimum_new_documents": 5, "timezone": "Europe/Berlin", "quietFrom": "07:00", "quietUntil": "22:00"}
+    fields = {"timezone": "Europe/Berlin", "quietFrom": "07:00", "quietUntil": "22:00"}
     recipe = by_id("household-documents")
     made = {"name": "nightly", "recipe": recipe, "when": "cron", "cron": "0 2 * * *", "additionalFields": fields}
     nodes = [

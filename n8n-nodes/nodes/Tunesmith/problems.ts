@@ -63,7 +63,10 @@ export function asItem(error: Error & { context?: IDataObject }): IDataObject {
 	const problem = error.context?.problem as Problem | undefined;
 	if (!problem) return { error: error.message };
 	const { detail, status, code, hint, param } = problem;
-	return { error: detail, details: { code, status, ...(hint && { hint }), ...(param && { param }) } };
+	return {
+		error: detail,
+		details: { code, status, ...(hint && { hint }), ...(param && { param }) },
+	};
 }
 
 function toObject(body: unknown): IDataObject | undefined {

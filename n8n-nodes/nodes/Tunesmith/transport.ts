@@ -24,6 +24,8 @@ export interface Call {
 	/** A second identical call would do something else (go back twice): repeat only what was surely not done. */
 	once?: boolean;
 	signal?: AbortSignal;
+	/** n8n ends the calls of a cancelled execution; this one is still sent. */
+	evenCancelled?: boolean;
 	itemIndex?: number;
 }
 
@@ -60,8 +62,11 @@ async function send(
 ): Promise<IN8nHttpFullResponse> {
 	const { baseUrl } = await caller.getCredentials<{ baseUrl: string }>('tunesmithApi');
 	const url = `${baseUrl.replace(/\/+$/, '')}${path}`;
+	const sender = call.evenCancelled
+		? (Object.create(caller, { getExecutionCancelSignal: { value: () => undefined } }) as Caller)
+		: caller;
 	for (let attempt = 1; ; attempt++) {
-		const outcome = await once(caller, { ...options(method, url, call) });
+		const outcome = await once(sender, { ...options(method, url, call) });
 		if (!('problem' in outcome)) return outcome;
 		const { problem, retryAfter } = outcome;
 		if (attempt === ATTEMPTS || call.signal?.aborted || !mayRepeat(problem, call)) {
@@ -81,7 +86,6 @@ function options(method: IHttpRequestMethods, url: string, call: Call): IHttpReq
 		json: !call.raw && !Buffer.isBuffer(call.body),
 		encoding: call.raw ? 'arraybuffer' : undefined,
 		timeout: TIMEOUT_MS,
-		abortSignal: call.signal,
 		returnFullResponse: true,
 		ignoreHttpStatusErrors: true,
 	};

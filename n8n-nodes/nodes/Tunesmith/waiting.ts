@@ -125,7 +125,8 @@ async function stopped(
 ): Promise<IDataObject> {
 	const action = option(context, i, 'onCancel', 'cancel');
 	if (action !== 'nothing') {
-		await request(context, 'POST', `/v1/runs/${started.runId}/${action}`, { itemIndex: i });
+		const call = { evenCancelled: true, itemIndex: i };
+		await request(context, 'POST', `/v1/runs/${started.runId}/${action}`, call);
 	}
 	throw new NodeOperationError(context.getNode(), 'The execution was cancelled.', { itemIndex: i });
 }
