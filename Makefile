@@ -36,8 +36,8 @@ check: setup  ## Lint, types and architecture.
 test: check  ## All fast tests.
 	@$(BIN)/python -m pytest -q --ignore=tests/real
 
-test-real: setup  ## Real counterparts; one with SUITE=openai|litellm|mcp|openapi|llamacpp|llamafactory|grammar|paperless.
-	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE).py,tests/real)
+test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/test_name*.py). n8n only when named.
+	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real --ignore-glob='*/test_n8n*.py')
 
 bench: setup  ## Measured figures, each beside what it is compared with.
 	@$(BIN)/python scripts/bench.py
