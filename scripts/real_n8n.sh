@@ -1,5 +1,5 @@
 #!/bin/sh
-# A real n8n, its Node and the tools of its node builders in a folder of their own (3.2 GB, about 10 minutes, once).
+# A real n8n, its Node and the tools of its node builders in a folder of their own (3.9 GB, 3 to 10 minutes, once).
 # Prints that folder: node/bin/{node,npm}, server/node_modules/n8n/bin/n8n, tools/node_modules/.bin/n8n-node.
 # With --tools, only Node and the tools (about 1 minute).
 set -eu

@@ -28,10 +28,19 @@ test('one of several signatures is enough, as after a rotation', () => {
 test('a changed body, id, time, version or secret is refused', () => {
 	assert.match(refusal(SECRET, KNOWN, Buffer.from('{"test":2432232314}'), NOW), /does not match/);
 	assert.match(refusal(SECRET, { ...KNOWN, 'webhook-id': 'msg_2' }, BODY, NOW), /does not match/);
-	assert.match(refusal(SECRET, { ...KNOWN, 'webhook-timestamp': `${NOW + 1}` }, BODY, NOW), /does not match/);
+	assert.match(
+		refusal(SECRET, { ...KNOWN, 'webhook-timestamp': `${NOW + 1}` }, BODY, NOW),
+		/does not match/,
+	);
 	const other = KNOWN['webhook-signature'].replace('v1,', 'v2,');
-	assert.match(refusal(SECRET, { ...KNOWN, 'webhook-signature': other }, BODY, NOW), /does not match/);
-	assert.match(refusal(`whsec_${Buffer.alloc(24).toString('base64')}`, KNOWN, BODY, NOW), /does not match/);
+	assert.match(
+		refusal(SECRET, { ...KNOWN, 'webhook-signature': other }, BODY, NOW),
+		/does not match/,
+	);
+	assert.match(
+		refusal(`whsec_${Buffer.alloc(24).toString('base64')}`, KNOWN, BODY, NOW),
+		/does not match/,
+	);
 });
 
 test('an old message and one from the future are refused, signed or not', () => {
@@ -47,7 +56,13 @@ test('an unsigned message is refused', () => {
 test('the bytes are signed, not their text', () => {
 	const body = Buffer.from([0x7b, 0xff, 0xfe, 0x7d]);
 	const key = Buffer.from(SECRET.slice(6), 'base64');
-	const value = createHmac('sha256', key).update(Buffer.concat([Buffer.from(`a.${NOW}.`), body])).digest('base64');
-	const headers = { 'webhook-id': 'a', 'webhook-timestamp': `${NOW}`, 'webhook-signature': `v1,${value}` };
+	const value = createHmac('sha256', key)
+		.update(Buffer.concat([Buffer.from(`a.${NOW}.`), body]))
+		.digest('base64');
+	const headers = {
+		'webhook-id': 'a',
+		'webhook-timestamp': `${NOW}`,
+		'webhook-signature': `v1,${value}`,
+	};
 	assert.equal(refusal(SECRET, headers, body, NOW), undefined);
 });

@@ -1,6 +1,13 @@
 /** A stand-in for n8n's execution context that answers calls from a list and keeps what was sent. */
 
-const NODE = { id: '1', name: 'Tunesmith', type: 'tunesmith', typeVersion: 1, position: [0, 0], parameters: {} };
+const NODE = {
+	id: '1',
+	name: 'Tunesmith',
+	type: 'tunesmith',
+	typeVersion: 1,
+	position: [0, 0],
+	parameters: {},
+};
 
 export function context(answers, { parameters = {}, signal } = {}) {
 	const sent = [];
@@ -25,7 +32,12 @@ export function context(answers, { parameters = {}, signal } = {}) {
 export const problem = (statusCode, more = {}, headers = {}) => ({
 	statusCode,
 	headers,
-	body: { code: 'unavailable', detail: 'The model is away.', hint: 'Run tunesmith doctor.', ...more },
+	body: {
+		code: 'unavailable',
+		detail: 'The model is away.',
+		hint: 'Run tunesmith doctor.',
+		...more,
+	},
 });
 
 export const refused = () => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });

@@ -9,7 +9,12 @@ const { asItem, problemOf } = require('../dist/nodes/Tunesmith/problems.js');
 const soon = { 'retry-after': '0' };
 
 test('an overloaded or restarting service is asked again', async () => {
-	const caller = context([problem(429, {}, soon), problem(503, {}, soon), refused(), { body: { ok: 1 } }]);
+	const caller = context([
+		problem(429, {}, soon),
+		problem(503, {}, soon),
+		refused(),
+		{ body: { ok: 1 } },
+	]);
 	assert.deepEqual(await request(caller, 'GET', '/v1/models'), { ok: 1 });
 	assert.equal(caller.sent.length, 4);
 	assert.equal(caller.sent[0].url, 'http://tunesmith:8765/v1/models');
@@ -32,8 +37,12 @@ test('a call that must not be done twice is repeated only when it was surely not
 });
 
 test('a wrong request is not repeated, and shows detail and hint', async () => {
-	const caller = context([problem(404, { code: 'not_found', detail: 'No recipe x.', hint: 'Save it.', param: 'name' })]);
-	const error = await request(caller, 'GET', '/v1/recipes/x', { itemIndex: 2 }).catch((caught) => caught);
+	const caller = context([
+		problem(404, { code: 'not_found', detail: 'No recipe x.', hint: 'Save it.', param: 'name' }),
+	]);
+	const error = await request(caller, 'GET', '/v1/recipes/x', { itemIndex: 2 }).catch(
+		(caught) => caught,
+	);
 	assert.equal(caller.sent.length, 1);
 	assert.deepEqual(
 		[error.message, error.description, error.httpCode, error.context.itemIndex],
@@ -53,7 +62,9 @@ test('an unreachable service is named with what to check', async () => {
 });
 
 test('errors in the shape of OpenAI, as bytes, and from a proxy are read', () => {
-	const openai = Buffer.from(JSON.stringify({ error: { message: 'No file.', code: 'not_found', param: 'file' } }));
+	const openai = Buffer.from(
+		JSON.stringify({ error: { message: 'No file.', code: 'not_found', param: 'file' } }),
+	);
 	assert.deepEqual(problemOf(404, openai), {
 		status: 404,
 		code: 'not_found',

@@ -20,7 +20,9 @@ test('polls until the end and returns the object', async () => {
 });
 
 test('a run that fails is an error with its hint, unless the status is wanted', async () => {
-	const failed = run('failed', { error: { code: 'gate_not_met', message: 'Worse than live.', hint: 'More rows.' } });
+	const failed = run('failed', {
+		error: { code: 'gate_not_met', message: 'Worse than live.', hint: 'More rows.' },
+	});
 	const error = await poll(context([failed]), 0, started).catch((caught) => caught);
 	assert.equal(error.message, 'The run run-1 failed: Worse than live.');
 	assert.equal(error.description, 'More rows.');
@@ -55,12 +57,16 @@ test('a cancelled execution cancels, pauses or leaves the run', async () => {
 });
 
 test('an error of the service during the wait is an error, not a longer wait', async () => {
-	await assert.rejects(poll(context([problem(404, { detail: 'No run.' })]), 0, started), { message: 'No run.' });
+	await assert.rejects(poll(context([problem(404, { detail: 'No run.' })]), 0, started), {
+		message: 'No run.',
+	});
 });
 
 test('a webhook wakes the execution only when all of its runs have ended', async () => {
 	const wake = async (...answers) =>
-		await resume(Object.assign(context(answers), { getQueryData: () => ({ started: '0:run-1,2:ftjob-2' }) }));
+		await resume(
+			Object.assign(context(answers), { getQueryData: () => ({ started: '0:run-1,2:ftjob-2' }) }),
+		);
 	const early = await wake(run('succeeded'), run('running'));
 	assert.equal(early.workflowData, undefined);
 	const caller = context([run('succeeded'), run('failed')]);

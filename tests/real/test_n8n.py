@@ -135,7 +135,7 @@ def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(
     run = {"resource": "recipe", "operation": "run", "recipe": by_id("strict"), "wait": "poll", "timeLimit": 4}
     failed = n8n.run([webhook("strict"), save, tunesmith("Run", key, **run, waitOptions={})])
     assert failed["status"] == "error"
-    assert "field_accuracy" in error_of(failed)["message"]
+    assert "field accuracy" in error_of(failed)["message"]
     assert error_of(failed)["description"]
     tolerant = tunesmith("Run", key, **run, waitOptions={"failOnError": False})
     told = n8n.run([webhook("tolerant"), tolerant])

@@ -35,8 +35,9 @@ def test_an_agent_uses_the_tools(n8n: N8n, key: Json, household: str) -> None:
         assert "minutes to hours" in tools["Run_recipe"]["description"]
         listed, unknown, versions = [m["content"] for m in chat.asked[-1]["messages"] if m["role"] == "tool"]
         assert "household-documents" in listed
-        assert "There is no model 'nobody'" in unknown
-        assert f"Models: {household}" in unknown, "the hint reaches the agent"
+        (refused,) = json.loads(unknown)
+        assert refused["error"] == "There is no model 'nobody'."
+        assert household in refused["details"]["hint"], "the hint reaches the agent"
         assert '"live":true' in versions.replace(" ", "")
 
 
