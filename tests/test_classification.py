@@ -199,7 +199,7 @@ def test_uploaded_rows_with_an_unknown_label_are_left_out_with_the_reason(tmp_pa
 
 def test_which_split_a_document_is_in_is_no_label(tmp_path: Path) -> None:
     documents = [
-        Document(str(n), f"text {chr(97 + n % 26)} {n // 26}", tags=["a" if n % 2 else "b", *["held-out"] * (n > 49)])
+        Document(str(n), f"{n**7:x} {n**9:o}", tags=["a" if n % 2 else "b", *["held-out"] * (n > 49)])
         for n in range(60)
     ]
     report = build(Classification({"label": "tags"}), documents=documents, out=tmp_path)

@@ -169,6 +169,6 @@ def test_a_required_tool_is_answered_by_a_call_of_it() -> None:
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
     assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]) == {"title": "Water"}
-    for other in ({"tool_choice": "auto"}, {"tools": [tool, tool]}, {"stream": True}, {"tools": None}):
+    for other in ({"tool_choice": "auto"}, {"tools": [tool, tool]}, {"tools": None}):
         assert answering.forced_tool(version, {**asked, **other}) is None
     assert answering.forced_tool(ModelVersion(task={"name": "chat", "spec": {}}), asked) is None

@@ -8,6 +8,7 @@ ID = "0123456789ab"
 KNOWN: dict[str, Any] = {
     "after": None,  # the id of the last item of the page before; a first call leaves it out
     "job_id": f"ftjob-{ID}",
+    "document": 12,
     "stage": "train",
     "version": f"run-{ID}",
     "purpose": "fine-tune",

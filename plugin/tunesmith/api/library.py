@@ -84,10 +84,9 @@ def get_library(workspace: WorkspaceDep) -> Any:
 
 
 @router.post("/sync", operation_id="sync_library", dependencies=[CanTrain], response_model=SyncObject)
-def sync_library(workspace: WorkspaceDep, body: Annotated[SyncRequest | None, Body()] = None) -> Any:
+def sync_library(workspace: WorkspaceDep, body: Annotated[SyncRequest, Body(default_factory=SyncRequest)]) -> Any:
     """Fetch what changed in Paperless. An interrupted sync goes on where it stopped."""
-    full = body.full if body else False
-    return Library(workspace.database, workspace.settings).sync(full=full).as_dict()
+    return Library(workspace.database, workspace.settings).sync(full=body.full).as_dict()
 
 
 @router.post(

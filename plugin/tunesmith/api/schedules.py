@@ -60,7 +60,7 @@ class Wake(BaseModel):
 class ScheduleChanges(BaseModel):
     """What is left out stays as it is. A new cron replaces every, and the other way round."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"enabled": False}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": False}]})
 
     recipe: Name | None = None
     cron: str | None = Field(None, max_length=120, description="Minute, hour, day, month, day of the week.")
@@ -85,7 +85,7 @@ class ScheduleChanges(BaseModel):
 class NewSchedule(ScheduleChanges):
     """When to run which recipe: exactly one of `cron` and `every`."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     name: Name
     recipe: Name
@@ -101,7 +101,7 @@ class LastResult(BaseModel):
 class ScheduleObject(BaseModel):
     """A schedule with its next turns (ISO 8601, its own time zone) and what came of the last one."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _OBJECT})
+    model_config = ConfigDict(json_schema_extra={"examples": [_OBJECT]})
 
     name: str
     recipe: str

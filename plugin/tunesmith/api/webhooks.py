@@ -42,7 +42,7 @@ class NewWebhook(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"url": _URL, "events": ["run.succeeded", "gate.failed"]}},
+        json_schema_extra={"examples": [{"url": _URL, "events": ["run.succeeded", "gate.failed"]}]},
     )
 
     url: str = Field(max_length=2000, description="http or https, without user name and password.")
@@ -57,7 +57,7 @@ class NewWebhook(BaseModel):
 class WebhookChanges(BaseModel):
     """What is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"enabled": False}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": False}]})
 
     url: str | None = Field(None, max_length=2000)
     events: list[Event] | None = Field(None, min_length=1)
@@ -67,7 +67,7 @@ class WebhookChanges(BaseModel):
 
 
 class WebhookObject(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": _OBJECT})
+    model_config = ConfigDict(json_schema_extra={"examples": [_OBJECT]})
 
     id: str
     url: str
@@ -82,7 +82,7 @@ class WebhookObject(BaseModel):
 class WebhookWithSecret(WebhookObject):
     """`secret` signs by Standard Webhooks. It is shown when it is made, and never again."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {**_OBJECT, "secret": "whsec_…"}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_OBJECT, "secret": "whsec_…"}]})
 
     secret: str | None = None
 

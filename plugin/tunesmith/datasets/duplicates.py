@@ -65,8 +65,8 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
     for text, answer in staged.texts():
         index.add(templates.without(near.shingles(text)))
         digits.append("" if dates_in(answer) else digest(re.sub(r"\D", "", text)))
-    numbers: dict[str, int] = {}
-    answers = [numbers.setdefault(e.answer, len(numbers)) for e in entries]
+    numbers: dict[tuple[str, str], int] = {}
+    answers = [numbers.setdefault((e.answer, e.system), len(numbers)) for e in entries]
 
     def copies(i: int, j: int) -> bool:
         return staged.copies_go and answers[i] == answers[j] and digits[i] == digits[j]

@@ -34,7 +34,7 @@ class SplitSpec:
 class Entry:
     """One staged row: where it lies, and what must stay together with it.
 
-    `cluster` is one key for rows with near-identical prompts, `prompt` and `answer` are hashes of just these,
+    `cluster` is one key for rows with near-identical prompts, `prompt`, `answer` and `system` are hashes of just these,
     `identity` names the row's document. `seen`: the split that an earlier version had it in.
     """
 
@@ -44,6 +44,7 @@ class Entry:
     prompt: str
     answer: str
     identity: str = ""
+    system: str = ""
     held_out: bool = False
     split: Split = "train"
     dropped: bool = False

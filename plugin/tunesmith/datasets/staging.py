@@ -48,7 +48,7 @@ class Staged:
         """Stage one row. Raises BadInput when it holds private data that the recipe drops."""
         row = self.guard.check(row)
         prompt = splits.digest("\x1f".join(m["role"] + m["content"] for m in row.prompt))
-        answer = splits.digest(row.answer)
+        answer = splits.digest(row.answer if row.rejected is None else f"{row.answer}\x1f{row.rejected}")
         if self._known(row, f"{prompt}:{answer}", held_out, split):
             return
         group = row.provenance.get("group")
@@ -60,6 +60,7 @@ class Staged:
                 prompt=prompt,
                 answer=answer,
                 identity=splits.identity(row),
+                system=splits.digest("\x1f".join(m["content"] for m in row.messages if m["role"] == "system")),
                 held_out=held_out,
                 split=split,
             )

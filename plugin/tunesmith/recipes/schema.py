@@ -53,7 +53,7 @@ class TaskSpec(_Strict):
     prompt: str | None = Field(
         None, description="That program's prompt with its places; `tunesmith run` reads it from `prompt_file`."
     )
-    custom_fields: list[str] = Field([], description="With a preset: only these custom fields. Default: all.")
+    custom_fields: list[str] | None = Field(None, description="With a preset: only these custom fields. Default: all.")
 
     @model_validator(mode="after")
     def _preset_alone(self) -> "TaskSpec":

@@ -69,7 +69,7 @@ def _task(context: Context, library: Library | None, *, bare: bool) -> Task | No
     if spec.preset:
         fields = library.lookups().custom_fields.values() if library else ()
         known = [presets.Definition(f.name, f.data_type, f.options) for f in fields]
-        given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields)
+        given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields or ())
         return TASKS.get("extraction")({**given, "system": spec.system} if spec.system else given)
     own = {"type", "preset", "prompt", "custom_fields"}
     return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude=own))
