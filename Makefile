@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?=
+LARGE := n8n llamafactory
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo stop check test test-real bench format openapi samples clean
@@ -36,8 +37,8 @@ check: setup  ## Lint, types and architecture.
 test: check  ## All fast tests.
 	@$(BIN)/python -m pytest -q --ignore=tests/real
 
-test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/test_name*.py). n8n only when named.
-	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real --ignore-glob='*/test_n8n*.py')
+test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/test_name*.py). The largest only so.
+	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real $(LARGE:%=--ignore-glob='*/test_%*.py'))
 
 bench: setup  ## Measured figures, each beside what it is compared with.
 	@$(BIN)/python scripts/bench.py

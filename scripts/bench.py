@@ -38,9 +38,8 @@ def main() -> None:
         documents = sources.documents({"documents": "samples"}, settings, lambda _: SAMPLES)
         build(Extraction(), documents=documents, out=Path(place))
         print("\nTraining on the sample documents")
-        bench_training.main(
-            [str(base), str(Path(place) / "train.jsonl"), "--seconds", os.environ.get("BENCH_SECONDS", "90")]
-        )
+        seconds = os.environ.get("BENCH_SECONDS", "600")
+        bench_training.main([str(base), str(Path(place) / "train.jsonl"), "--seconds", seconds, "--until", "95"])
 
 
 if __name__ == "__main__":
