@@ -10,6 +10,7 @@ from tunesmith.training.plan import ModelShape, Speed
 from tunesmith.training.rows import Encoded
 
 REPEATS = 3
+STEP_OVERHEAD = 1.2  # a whole step over what its rows take alone: optimiser, clipping, rows longer than the middle one
 
 
 def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: int) -> Speed:
@@ -32,7 +33,7 @@ def measure(loss: RowLoss, rows: Sequence[Encoded], model: ModelShape, adapted: 
     head_share = Speed.typical(model)
     head = middle.labels * head_share.head
     body = tokens * adapted * head_share.adapted
-    spent = min(adapted_times[1:])
+    spent = STEP_OVERHEAD * min(adapted_times[1:])
     if not isinstance(loss, FastLoss):
         each = spent / (tokens * (adapted + frozen_layers * 0.7))
         return Speed(frozen=0.0, adapted=each, head=0.0, measured=True)
