@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tunesmith.datasets.formats import FileReport, Reading, Refused, numbered_lines, open_file, parse_upload
 from tunesmith.datasets.formats.hub import hub_records
@@ -18,9 +18,6 @@ from tunesmith.tasks.document import Document, Value
 from tunesmith.tasks.values import dates_in
 from tunesmith_connectors.paperless import Lookups, PaperlessError
 from tunesmith_connectors.paperless_values import LOOKUPS, Money, PaperlessDocument, read_document
-
-if TYPE_CHECKING:
-    from tunesmith.datasets.library import Library
 
 _KEYS = (
     "tags",
@@ -37,8 +34,16 @@ _WIRE_HINT = 'First lines like {"kind": "tags", "results": [...]}, then document
 _BUILT_IN = ("type", "document_type", "date", "created", "correspondent", "title", "storage_path")
 
 
+class Mirror(Protocol):
+    """What stands in for the server: the library."""
+
+    def lookups(self) -> Lookups: ...
+
+    def documents(self, *_: Any, **query: Any) -> Iterator[PaperlessDocument]: ...
+
+
 def documents(
-    source: Mapping[str, Any], settings: Settings, files: Callable[[str], Path], library: "Library | None" = None
+    source: Mapping[str, Any], settings: Settings, files: Callable[[str], Path], library: Mirror | None = None
 ) -> Iterator[Document]:
     """Documents of `{"paperless": {tags, document_types, correspondents, storage_paths, since, until,
     custom_field_query, fields, limit}}` or of `{"documents": <file id>, "fields": {...}}`, a file in wire form.
@@ -93,7 +98,7 @@ def _with_origin(reading: Reading, name: str) -> Iterator[Row | Refused]:
         yield row
 
 
-def _from_paperless(query: Any, settings: Settings, library: "Library | None") -> Iterator[Document]:
+def _from_paperless(query: Any, settings: Settings, library: Mirror | None) -> Iterator[Document]:
     if not isinstance(query, Mapping):
         raise BadInput(f"paperless must be a mapping, not {query!r}.", param="sources.paperless")
     unknown = sorted(k for k in query if k not in _KEYS)
