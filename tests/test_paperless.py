@@ -302,3 +302,10 @@ def test_the_stand_in_ignores_what_the_real_one_ignores(fake: FakePaperless) -> 
         httpx.get(f"{fake.url}/api/tags/", headers={**headers, "Accept": "application/json; version=5"}).status_code
         == 406
     )
+
+
+def test_a_filter_that_is_not_known_never_exports_the_whole_library() -> None:
+    with FakePaperless(lines(document(1))) as server, client(server) as paperless:
+        for ask in (lambda: list(paperless.documents(tag=["finance"])), lambda: paperless.count(tag=["finance"])):  # type: ignore[call-arg]
+            with pytest.raises(TypeError, match="no filter 'tag'"):
+                ask()

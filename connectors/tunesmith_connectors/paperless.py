@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from tunesmith_connectors.paperless_query import check_query
 from tunesmith_connectors.paperless_values import (
@@ -54,6 +54,22 @@ class WirePage:
     upto: str
 
 
+class Filters(TypedDict, total=False):
+    """Which documents. Tags must all be there; of the other lists, one. Dates are inclusive and mean `created`.
+
+    Names that are not there raise PaperlessError listing those that are.
+    """
+
+    tags: Sequence[str]
+    document_types: Sequence[str]
+    correspondents: Sequence[str]
+    storage_paths: Sequence[str]
+    since: date | None
+    until: date | None
+    modified_since: datetime | None
+    custom_field_query: Sequence[Any] | None
+
+
 class PaperlessClient(Wire):
     """Reads from and writes to one Paperless."""
 
@@ -88,28 +104,9 @@ class PaperlessClient(Wire):
 
     # -- documents ----------------------------------------------------------------------------------------------
 
-    def documents(
-        self,
-        *,
-        tags: Sequence[str] = (),
-        document_types: Sequence[str] = (),
-        correspondents: Sequence[str] = (),
-        storage_paths: Sequence[str] = (),
-        since: date | None = None,
-        until: date | None = None,
-        modified_since: datetime | None = None,
-        custom_field_query: Sequence[Any] | None = None,
-        page_size: int = 100,
-    ) -> Iterator[PaperlessDocument]:
-        """Documents in order of id, one page in memory at a time.
-
-        Tags must all be there; of the other lists, one. Dates are inclusive and mean `created`. Names that are not
-        there raise PaperlessError listing those that are. Lookups are fetched anew, since renames change no document.
-        """
-        filters = self._filters(
-            tags, document_types, correspondents, storage_paths, since, until, modified_since, custom_field_query
-        )
-        parameters = {"page_size": page_size, "ordering": "id", "fields": _FIELDS, **filters}
+    def documents(self, *, page_size: int = 100, **filters: Unpack[Filters]) -> Iterator[PaperlessDocument]:
+        """Documents in order of id, one page in memory at a time."""
+        parameters = {"page_size": page_size, "ordering": "id", "fields": _FIELDS, **self._parameters(filters)}
         lookups = self.lookups()
         last = 0
         for wire in self._pages("documents/", parameters):
@@ -118,23 +115,9 @@ class PaperlessClient(Wire):
                 last = document.id
                 yield document
 
-    def count(
-        self,
-        *,
-        tags: Sequence[str] = (),
-        document_types: Sequence[str] = (),
-        correspondents: Sequence[str] = (),
-        storage_paths: Sequence[str] = (),
-        since: date | None = None,
-        until: date | None = None,
-        modified_since: datetime | None = None,
-        custom_field_query: Sequence[Any] | None = None,
-    ) -> int:
-        """How many documents there are, by the filters of `documents`; none is fetched."""
-        filters = self._filters(
-            tags, document_types, correspondents, storage_paths, since, until, modified_since, custom_field_query
-        )
-        answer = self._get("documents/", {"page_size": 1, "fields": "id", **filters})
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """How many documents there are; none is fetched."""
+        answer = self._get("documents/", {"page_size": 1, "fields": "id", **self._parameters(filters)})
         if not isinstance(answer.get("count"), int):
             raise self._nonsense("documents/", f"keys {sorted(answer)[:6]}")
         return int(answer["count"])
@@ -150,38 +133,35 @@ class PaperlessClient(Wire):
         """How many documents the token may see. Raises PaperlessError with a hint when something is wrong."""
         return int(self._get("documents/", {"page_size": 1, "fields": "id"}).get("count", 0))
 
-    def _filters(
-        self,
-        tags: Sequence[str],
-        document_types: Sequence[str],
-        correspondents: Sequence[str],
-        storage_paths: Sequence[str],
-        since: date | None,
-        until: date | None,
-        modified_since: datetime | None,
-        custom_field_query: Sequence[Any] | None,
-    ) -> dict[str, Any]:
-        """Query parameters, with names turned into ids by lookups that are fetched anew."""
+    def _parameters(self, filters: Filters) -> dict[str, Any]:
+        """Query parameters, with names turned into ids by lookups that are fetched anew: renames change no document.
+
+        Raises TypeError for a filter that is not in the closed list: Paperless would ignore it and give everything.
+        """
+        unknown = sorted(set(filters) - set(Filters.__annotations__))
+        if unknown:
+            raise TypeError(f"there is no filter {unknown[0]!r}")
         lookups = self.lookups(refresh=True)
         parameters: dict[str, Any] = {}
         lists = (
-            ("tags", "tags__id__all", tags),
-            ("document_types", "document_type__id__in", document_types),
-            ("correspondents", "correspondent__id__in", correspondents),
-            ("storage_paths", "storage_path__id__in", storage_paths),
+            ("tags", "tags__id__all", filters.get("tags")),
+            ("document_types", "document_type__id__in", filters.get("document_types")),
+            ("correspondents", "correspondent__id__in", filters.get("correspondents")),
+            ("storage_paths", "storage_path__id__in", filters.get("storage_paths")),
         )
         for kind, parameter, names in lists:
             if names:
                 parameters[parameter] = ",".join(map(str, lookups.ids(kind, names)))
-        if since:
-            parameters["created__date__gte"] = since.isoformat()
-        if until:
-            parameters["created__date__lte"] = until.isoformat()
-        if modified_since:
-            parameters["modified__gte"] = modified_since.isoformat()
-        if custom_field_query is not None:
-            check_query(custom_field_query, lookups)
-            parameters["custom_field_query"] = json.dumps(custom_field_query)
+        moments = (
+            ("created__date__gte", filters.get("since")),
+            ("created__date__lte", filters.get("until")),
+            ("modified__gte", filters.get("modified_since")),
+        )
+        parameters.update({parameter: moment.isoformat() for parameter, moment in moments if moment})
+        query = filters.get("custom_field_query")
+        if query is not None:
+            check_query(query, lookups)
+            parameters["custom_field_query"] = json.dumps(query)
         return parameters
 
     # -- for a mirror -------------------------------------------------------------------------------------------
