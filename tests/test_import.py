@@ -144,6 +144,24 @@ def test_tool_turns_are_kept(workspace: Workspace) -> None:
 # -- bad input, by name -----------------------------------------------------------------------------------------
 
 
+def test_openais_rows_with_tools_teach_tool_use(workspace: Workspace) -> None:
+    tool = {"type": "function", "function": {"name": "light", "parameters": {"type": "object", "properties": {}}}}
+    call = {"id": "c", "type": "function", "function": {"name": "light", "arguments": "{}"}}
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": different(n)},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+            ],
+            "tools": [tool],
+        }
+        for n in range(30)
+    ]
+    report = put(workspace, "\n".join(map(json.dumps, lines)))
+    assert (report["task"], report["rejected"]) == ("tool_use", [])
+    assert all("<tool_call>" in row.answer and '"light"' in row.prompt[0]["content"] for row in kept(workspace, report))
+
+
 def test_a_truncated_upload_keeps_the_whole_rows(workspace: Workspace) -> None:
     report = put(workspace, f"{CHAT}\n{CHAT[:40]}")
     assert why(report) == [(2, "cut_off")]

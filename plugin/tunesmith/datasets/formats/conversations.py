@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.datasets.formats.base import Format, Wrong, finished, optional_text, text_of, with_system
+from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message, Role, Row, to_sharegpt
+from tunesmith.tasks.openai_tools import row_from_openai
 
 _SHAREGPT_ROLES: dict[str, Role] = {
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
@@ -46,7 +48,26 @@ def _read_sharegpt(data: Mapping[str, Any]) -> Row:
 
 
 def _read_messages(data: Mapping[str, Any]) -> Row:
-    return finished(turns(data["messages"]), data, _rejected(data))
+    said = _with_tools(data) if _has_tools(data) else turns(data["messages"])
+    return finished(said, data, _rejected(data))
+
+
+def _has_tools(data: Mapping[str, Any]) -> bool:
+    """Whether the line is one of OpenAI's for function calling."""
+    said = data["messages"] if isinstance(data["messages"], list) else []
+    return bool(data.get("tools")) or any(isinstance(m, Mapping) and m.get("tool_calls") for m in said)
+
+
+def _with_tools(data: Mapping[str, Any]) -> list[Message]:
+    """Tools and calls as the text that the task tool_use trains on."""
+    try:
+        said = row_from_openai(data).messages
+    except BadInput as error:
+        hint = error.hint or "Look at OpenAI's form of tools and tool_calls."
+        raise Wrong(f"has tools that cannot be read: {error.message.rstrip('.')}", hint, "tool_calls") from error
+    for message in said:
+        text_of(message["content"], "a message")
+    return said
 
 
 def _extras(row: Row) -> dict[str, Any]:
