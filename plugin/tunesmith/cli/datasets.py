@@ -139,7 +139,11 @@ def _print_report(report: dict[str, Any]) -> None:
     splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())
     console.print(f"{report['name']} {report['version']} ({report['task']}): {splits}")
     refused, twice = sum(report["rejected_by_code"].values()), report["duplicates_removed"]
-    console.print(f"{report['rows_in']} rows in, {refused} refused, {twice} duplicates, {report['rows_kept']} kept")
+    alike = report["near_duplicates_removed"]
+    console.print(
+        f"{report['rows_in']} rows in, {refused} refused, {twice} duplicates, {alike} near-duplicates, "
+        f"{report['rows_kept']} kept"
+    )
     for item in report["rejected"][:20]:
         console.print(f"  {item['reason']}")
     if refused > 20:
@@ -148,3 +152,5 @@ def _print_report(report: dict[str, Any]) -> None:
         mark = "ok" if gate["passed"] else "NOT MET" if gate["required"] else "warning"
         bound = gate["bound"].replace("_", " ")
         console.print(f"  {gate['name']}: {gate['value']:g} ({bound} {gate['threshold']:g}) {mark}")
+    for sentence in report["readiness"]["advice"]:
+        console.print(sentence)

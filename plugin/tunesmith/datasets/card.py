@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith.datasets.splits import SPLITS
 from tunesmith.tasks.conversation import read_rows
-
-_SPLITS = ("train", "validation", "test")
 
 
 def card(name: str, folder: Path, report: Mapping[str, Any], licence: str | None = None) -> str:
@@ -32,7 +31,7 @@ def _origins(folder: Path) -> tuple[Counter[str], int]:
     """Rows by origin, and how many are preference pairs."""
     origins: Counter[str] = Counter()
     pairs = 0
-    for split in _SPLITS:
+    for split in SPLITS:
         for row in read_rows(folder / f"{split}.jsonl"):
             known = row.provenance
             words = [str(known[key]) for key in ("source", "generator", "file", "format") if known.get(key)]
@@ -42,10 +41,11 @@ def _origins(folder: Path) -> tuple[Counter[str], int]:
 
 
 def _left_out(report: Mapping[str, Any]) -> str:
-    counts = [("exact duplicates", report["duplicates_removed"])]
-    if "near_duplicates_removed" in report:
-        counts.append(("near-duplicates", report["near_duplicates_removed"]))
-    counts.append(("too like a test row", report["leaks_removed"]))
+    counts = [
+        ("exact duplicates", report["duplicates_removed"]),
+        ("near-duplicates", report["near_duplicates_removed"]),
+        ("too like a test row", report["leaks_removed"]),
+    ]
     counts += [(f"refused: {code}", count) for code, count in report["rejected_by_code"].items()]
     return f"Of {report['rows_in']} rows:\n\n" + _table(("why", "rows"), counts)
 

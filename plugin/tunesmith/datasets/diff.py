@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets.splits import digest
+from tunesmith.datasets.splits import SPLITS, digest
 from tunesmith.tasks.conversation import Row, read_rows
 
-SPLITS = ("train", "validation", "test")
 EXAMPLES = 5  # of each kind
 _SHOWN = 200  # characters of a prompt or an answer in an example
 _Place = tuple[str, int]  # split, line from 0

@@ -16,7 +16,7 @@ from tunesmith.datasets.formats.folders import (
     llamafactory_pair,
     llamafactory_row,
 )
-from tunesmith.datasets.splits import Split
+from tunesmith.datasets.splits import SPLITS
 from tunesmith.errors import BadInput, Conflict
 from tunesmith.tasks.conversation import Row, read_rows
 
@@ -25,7 +25,6 @@ Form = Literal[
 ]
 FORMS: tuple[str, ...] = get_args(Form)
 FOLDERS = ("llamafactory", "axolotl")
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _WHOLE = ("sharegpt", "messages", "parquet", "preference")  # hold the weight and the rejected answer of a row
 _COLUMNS = ("system", "prompt", "completion")
 _BATCH = 256  # rows of a Parquet row group
