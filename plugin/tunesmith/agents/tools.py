@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-import httpx
 from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel
 
@@ -10,10 +9,9 @@ from tunesmith import __version__
 from tunesmith.agents.operation import Context, Operation
 from tunesmith.agents.operations import OPERATIONS
 from tunesmith.agents.schemas import flat_answer, strict
-from tunesmith.api.dependencies import CallerDep, CanRead, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import RESPONSES, Problem
 from tunesmith.errors import NotFound
-from tunesmith.serving.pool import ServerPool
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
@@ -60,16 +58,15 @@ def get_tools_openapi(request: Request, workspace: WorkspaceDep) -> dict[str, An
 
 @router.post("/{name}", operation_id="call_tool")
 async def call_tool(
-    request: Request,
     workspace: WorkspaceDep,
+    pool: PoolDep,
+    client: ClientDep,
     caller: CallerDep,
     name: str,
     arguments: Annotated[dict[str, Any], Body(examples=[{"run_id": "run-0123456789ab"}])],
 ) -> dict[str, Any]:
     """Call a tool with the object of arguments that a model made; `null` stands for the default."""
-    pool: ServerPool = request.app.state.pool
-    http: httpx.AsyncClient = request.app.state.http
-    return await find(name)(Context(workspace, pool, http, caller), arguments)
+    return await find(name)(Context(workspace, pool, client, caller), arguments)
 
 
 def flat_openapi(url: str) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from functools import partial
 from typing import Annotated, Any
 
 import httpx
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.api import tool_calls
-from tunesmith.api.dependencies import CanRead, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
 from tunesmith.errors import Unavailable
@@ -49,22 +49,12 @@ class Completion(Open):
     choices: list[dict[str, Any]]
 
 
-def _pool(request: Request) -> ServerPool:
-    pool: ServerPool = request.app.state.pool
-    return pool
-
-
-def _client(request: Request) -> httpx.AsyncClient:
-    client: httpx.AsyncClient = request.app.state.http
-    return client
-
-
 @router.post("/completions", operation_id="create_chat_completion", dependencies=[CanRead], response_model=Completion)
 async def create_chat_completion(
     workspace: WorkspaceDep,
     body: Annotated[ChatRequest, Body()],
-    pool: Annotated[ServerPool, Depends(_pool)],
-    client: Annotated[httpx.AsyncClient, Depends(_client)],
+    pool: PoolDep,
+    client: ClientDep,
 ) -> Response:
     """Chat with a published model, by its name or `name:version`."""
     response, turned = await ask(workspace, pool, client, body.model_dump(mode="json", exclude_unset=True))

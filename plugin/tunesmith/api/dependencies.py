@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Annotated
 
+import httpx
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from tunesmith.api import keys
 from tunesmith.errors import Forbidden, Unauthorized
+from tunesmith.serving.pool import ServerPool
 from tunesmith.store.workspace import Workspace
 
 _bearer = HTTPBearer(auto_error=False, description="An API key. The first one is shown at the first start.")
@@ -18,7 +20,19 @@ def get_workspace(request: Request) -> Workspace:
     return workspace
 
 
+def get_pool(request: Request) -> ServerPool:
+    pool: ServerPool = request.app.state.pool
+    return pool
+
+
+def get_client(request: Request) -> httpx.AsyncClient:
+    client: httpx.AsyncClient = request.app.state.http
+    return client
+
+
 WorkspaceDep = Annotated[Workspace, Depends(get_workspace)]
+PoolDep = Annotated[ServerPool, Depends(get_pool)]
+ClientDep = Annotated[httpx.AsyncClient, Depends(get_client)]
 
 IdempotencyKey = Annotated[
     str | None,

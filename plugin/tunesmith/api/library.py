@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, PoolDep, WorkspaceDep
 from tunesmith.api.schemas import Open
 from tunesmith.datasets.library import Library
 from tunesmith.recipes import suggest
-from tunesmith.serving.pool import ServerPool
 
 router = APIRouter(prefix="/v1/library", tags=["library"])
 
@@ -72,11 +71,6 @@ class SuggestionObject(Open):
     verdicts: dict[str, str]
 
 
-def _pool(request: Request) -> ServerPool:
-    pool: ServerPool = request.app.state.pool
-    return pool
-
-
 @router.get("", operation_id="get_library", dependencies=[CanRead], response_model=LibraryObject)
 def get_library(workspace: WorkspaceDep) -> Any:
     """How many documents are here, and how far the last sync came."""
@@ -99,7 +93,7 @@ def suggest_values(
     workspace: WorkspaceDep,
     document: Annotated[int, Path(ge=1)],
     body: Annotated[SuggestRequest, Body()],
-    pool: Annotated[ServerPool, Depends(_pool)],
+    pool: PoolDep,
 ) -> Any:
     """Ask a live model about a document; write named fields back where nothing stands."""
     return suggest.suggest(

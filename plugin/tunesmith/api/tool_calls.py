@@ -5,14 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from tunesmith.errors import BadInput
+from tunesmith.recipes import answering
 from tunesmith.store.artifacts import new_id
 from tunesmith.tasks.base import Constraint
 from tunesmith.tasks.openai_tools import to_text
 from tunesmith.tasks.tool_use import ToolUse
 from tunesmith.tasks.tools import Tool, read_answer, read_tools
-
-# These are answered here; a serving target would take them as its own.
-_OURS = ("messages", "tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
 
 
 def are_asked_for(asked: Mapping[str, Any]) -> bool:
@@ -28,8 +26,7 @@ def as_text(task: ToolUse, asked: Mapping[str, Any]) -> tuple[dict[str, Any], Co
     messages = to_text(asked["messages"], tools, task.system)
     several = asked.get("parallel_tool_calls") is not False
     constraint = task.constraint_to(allowed, text=not must, several=several)
-    passed = {key: value for key, value in asked.items() if key not in _OURS}
-    return {**passed, "messages": messages}, constraint, allowed
+    return {**answering.without_tools(asked), "messages": messages}, constraint, allowed
 
 
 def _chosen(tools: list[Tool], choice: Any) -> tuple[list[Tool], bool]:

@@ -8,22 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.api.dependencies import CanAdmin, WorkspaceDep
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import webhooks
+from tunesmith.recipes.notices import Event
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], dependencies=[CanAdmin])
 
-Event = Literal[
-    "run.succeeded",
-    "run.failed",
-    "run.cancelled",
-    "run.paused",
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
-    "gate.failed",
-    "model.published",
-    "model.rolled_back",
-    "schedule.skipped",
-]
 _URL = "https://n8n.example.org/webhook/tuned"
 _OBJECT: dict[str, Any] = {
     "id": "wh_0123456789abcdef",

@@ -1,5 +1,6 @@
 """Asking a published model: where it answers, and the request as its target understands it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.errors import BadInput
@@ -10,6 +11,9 @@ from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
 from tunesmith.tasks.conversation import Message
+
+# Answered by us when a whole text is turned into tool calls; a serving target would take them as its own.
+TURNED = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
 
 
 def task_of(version: ModelVersion) -> Task:
@@ -48,10 +52,9 @@ def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:
     return str(name) if name else None
 
 
-def without_tools(asked: dict[str, Any]) -> dict[str, Any]:
+def without_tools(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The request as one for a whole text: it is turned into a call, and streamed, afterwards."""
-    ours = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
-    return {key: value for key, value in asked.items() if key not in ours}
+    return {key: value for key, value in asked.items() if key not in TURNED}
 
 
 def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:

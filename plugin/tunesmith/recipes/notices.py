@@ -1,7 +1,7 @@
 """What webhooks are told: a notice of the queue or of a model, with its recipe, model and report."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,7 +11,7 @@ from tunesmith.jobs.outbox import Message
 from tunesmith.recipes import fine_tuning
 from tunesmith.store.tables import Job, Notice, Run
 
-EVENTS = (
+Event = Literal[
     "run.succeeded",
     "run.failed",
     "run.cancelled",
@@ -23,7 +23,8 @@ EVENTS = (
     "model.published",
     "model.rolled_back",
     "schedule.skipped",
-)
+]
+EVENTS: tuple[str, ...] = get_args(Event)
 _REPORT = ("rows", "in_sample", "measured", "gate")  # not the deployment: it names folders of this machine
 
 
