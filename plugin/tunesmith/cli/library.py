@@ -5,18 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
+from tunesmith.cli.inspect import JsonFlag, open_workspace
 from tunesmith.errors import BadInput, TunesmithError
 
 library = typer.Typer(help="The mirror of Paperless that recipes read from.", no_args_is_help=True)
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-
-def _library() -> Any:
+def _mirror(workspace: Any) -> Any:
     from tunesmith.datasets.library import Library
-    from tunesmith.store.workspace import Workspace
 
-    workspace = Workspace.open()
     return Library(workspace.database, workspace.settings)
 
 
@@ -25,14 +22,14 @@ def sync(
     full: Annotated[bool, typer.Option("--full", help="Fetch everything anew.")] = False, as_json: JsonFlag = False
 ) -> None:
     """Fetch what changed in Paperless; an interrupted sync goes on."""
-    report = _library().sync(full=full)
+    report = _mirror(open_workspace()).sync(full=full)
     print(json.dumps(report.as_dict(), indent=2) if as_json else report.sentence())
 
 
 @library.command()
 def status() -> None:
     """How many documents are here, and how far the last sync came, as JSON."""
-    print(json.dumps(_library().status(), indent=2, ensure_ascii=False))
+    print(json.dumps(_mirror(open_workspace()).status(), indent=2, ensure_ascii=False))
 
 
 def suggest(
@@ -44,17 +41,15 @@ def suggest(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
 ) -> None:
     """Ask a model about documents in Paperless; one line of JSON for each."""
-    from tunesmith.datasets.library import Library
     from tunesmith.recipes import suggest as service
     from tunesmith.serving.pool import ServerPool
-    from tunesmith.store.workspace import Workspace
 
     if bool(document) == bool(tag):
         raise BadInput("Name the documents, or tags.", hint="tunesmith suggest MODEL --document 12")
-    workspace = Workspace.open()
+    workspace = open_workspace()
     numbers = list(document or [])
     if tag:
-        mirror = Library(workspace.database, workspace.settings)
+        mirror = _mirror(workspace)
         mirror.sync()
         numbers = [found.id for found in mirror.documents(tags=tag)]
     fields = [name.strip() for name in write.split(",") if name.strip()]
