@@ -1,6 +1,7 @@
 """Rows, checks, the fast forward and checkpoints, each by itself."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Row
 from tunesmith.training import checkpoints
 from tunesmith.training.checks import check_labels
-from tunesmith.training.order import micro_batches, order_of
+from tunesmith.training.order import micro_batches, order_of, shares
 from tunesmith.training.rows import Encoded, EncodedRows, encode, end_tokens
 
 torch = pytest.importorskip("torch")
@@ -65,30 +66,40 @@ def test_rows_too_long_are_counted_and_mostly_too_long_is_refused() -> None:
         check_labels(EncodedRows([good], [0], too_long=2), {2}, 512)
 
 
-@pytest.mark.parametrize("first_adapted", [0, 2])
-def test_fast_forward_gives_the_models_own_loss_and_gradients(base: Path, first_adapted: int) -> None:
+def adapted(base: Path, first_adapted: int) -> Any:
+    """The tiny model with adapters, their weights random, on its layers from `first_adapted` on."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from tunesmith.training.fast import FastDecoder
-    from tunesmith.training.loss import FastLoss, GeneralLoss
-
-    top = list(range(first_adapted, 4))
     model = get_peft_model(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
         LoraConfig(
             r=4,
             lora_alpha=8,
             target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            layers_to_transform=top,
+            layers_to_transform=list(range(first_adapted, 4)),
         ),
     )
-    trained = [p for n, p in model.named_parameters() if p.requires_grad]
-    for parameter in trained:
-        torch.nn.init.normal_(parameter, std=0.1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def random_rows() -> list[Encoded]:
     generator = torch.Generator().manual_seed(1)
     ids = [torch.randint(3, 500, (n,), generator=generator).tolist() for n in (300, 17, 140)]
-    rows = [Encoded(i, len(i) - 9, weight) for i, weight in zip(ids, (1.0, 2.0, 1.0), strict=True)]
+    return [Encoded(i, len(i) - 9, weight) for i, weight in zip(ids, (1.0, 2.0, 1.0), strict=True)]
+
+
+@pytest.mark.parametrize("first_adapted", [0, 2])
+def test_fast_forward_gives_the_models_own_loss_and_gradients(base: Path, first_adapted: int) -> None:
+    from tunesmith.training.fast import FastDecoder
+    from tunesmith.training.loss import FastLoss, GeneralLoss
+
+    model = adapted(base, first_adapted)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    rows = random_rows()
     fast = FastLoss(FastDecoder(model, first_adapted, torch.float32))
     general = GeneralLoss(model.get_base_model())
     theirs = general(rows, [None] * 3)
@@ -99,6 +110,40 @@ def test_fast_forward_gives_the_models_own_loss_and_gradients(base: Path, first_
         for mine, other in zip(torch.autograd.grad(ours, trained), expected, strict=True):
             assert (mine - other).norm() <= 1e-3 * other.norm() + 1e-6
     assert len(fast.kept) == (3 if first_adapted else 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_workers_share_a_step_without_changing_its_gradient(base: Path, count: int) -> None:
+    from tunesmith.training.fast import FastDecoder
+    from tunesmith.training.loss import FastLoss
+    from tunesmith.training.workers import Workers
+
+    model, rows = adapted(base, 2), random_rows()
+    loss = FastLoss(FastDecoder(model, 2, torch.float32))
+    workers = Workers(loss, model, count)
+    whole = loss(rows, [None] * 3) / 27
+    expected = torch.autograd.grad(whole, workers.parameters)
+
+    def step() -> tuple[float, list[torch.Tensor]]:
+        for parameter in workers.parameters:
+            parameter.grad = None
+        total = workers.backward([(row, number) for number, row in enumerate(rows)], 1 / 27)
+        return total.item(), [p.grad.clone() for p in workers.parameters if p.grad is not None]
+
+    total, gradients = step()
+    assert total == pytest.approx(whole.item(), rel=1e-5)
+    for mine, other in zip(gradients, expected, strict=True):
+        assert (mine - other).norm() <= 1e-4 * other.norm() + 1e-6
+    for _ in range(5):  # whichever thread ends first
+        again, same = step()
+        assert again == total
+        assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))
+    assert workers.mean_loss(rows) == pytest.approx(loss(rows, [None] * 3).item() / 36, rel=1e-5)
+
+
+def test_shares_hold_every_row_once_and_are_about_even() -> None:
+    assert shares([500, 300, 200, 100], 2) == [[0, 3], [1, 2]]
+    assert shares([10, 20], 4) == [[1], [0]]
 
 
 def test_order_visits_every_row_once_a_pass_and_is_fixed_by_the_seed() -> None:

@@ -1,6 +1,7 @@
 """The training loss of a few rows, by the fast forward where it fits the model, by the general one elsewhere."""
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any, Protocol
 
 import psutil
@@ -55,6 +56,7 @@ class FastLoss:
         self.kind = f"fast, {str(decoder.compute).removeprefix('torch.')}"
         self.room = psutil.virtual_memory().available // 4 if memory_bytes is None else memory_bytes
         self.kept: dict[int, Tensor] = {}
+        self._lock = Lock()
 
     def __call__(self, rows: Sequence[Encoded], keys: Sequence[int | None]) -> Tensor:
         return self.decoder.loss([self._bottom(r, k) for r, k in zip(rows, keys, strict=True)], rows)
@@ -67,9 +69,10 @@ class FastLoss:
         if self.decoder.compute == torch.bfloat16:
             state = state.to(torch.bfloat16)
         size = state.element_size() * state.numel()
-        if key is not None and self.decoder.first_adapted and size <= self.room:
-            self.kept[key] = state
-            self.room -= size
+        with self._lock:
+            if key is not None and self.decoder.first_adapted and size <= self.room:
+                self.kept[key] = state
+                self.room -= size
         return state
 
 

@@ -15,6 +15,17 @@ def order_of(rows: int, samples: int, seed: int) -> list[tuple[int, int]]:
     return result[:samples]
 
 
+def shares(lengths: list[int], most: int) -> list[list[int]]:
+    """Indices of `lengths` dealt into at most `most` lists of about the same sum, longest first."""
+    dealt: list[list[int]] = [[] for _ in range(min(most, len(lengths)))]
+    sums = [0] * len(dealt)
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = sums.index(min(sums))
+        dealt[least].append(index)
+        sums[least] += lengths[index]
+    return dealt
+
+
 def micro_batches(lengths: list[int], most_tokens: int) -> list[list[int]]:
     """Indices of `lengths` grouped so that no group exceeds `most_tokens` (a longer row stands alone)."""
     groups: list[list[int]] = []

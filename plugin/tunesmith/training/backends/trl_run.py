@@ -27,9 +27,9 @@ from tunesmith.training.loss import FastLoss, RowLoss, choose_loss
 from tunesmith.training.order import order_of
 from tunesmith.training.plan import DataShape, Hyperparameters, ModelShape, Plan, make_plan
 from tunesmith.training.rows import Encoded, EncodedRows, encode, encode_rows, end_tokens
+from tunesmith.training.workers import Workers
 
 TARGETS = r".*\.({layers})\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
-MICRO_TOKENS_CPU, MICRO_TOKENS_GPU = 1024, 16384
 VALIDATION_ROWS = 50
 METRICS = "metrics.json"
 
@@ -71,14 +71,15 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
     before = checkpoints.manifest(resume) if resume else {}
 
     watch = Watch(plan, plan_file, len(encoded.rows), spec.time_budget_s, before, report, should_stop, begin)
-    trainer = _trainer(spec, plan, model, loss, tokenizer, rows, encoded, ends, root, watch)
+    workers = Workers(loss, model)
+    trainer = _trainer(spec, plan, model, workers, tokenizer, rows, encoded, ends, root, watch)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if watch.stopped:
         raise Interrupted(
             f"Stopped after step {trainer.state.global_step} of {plan.final_steps}; a checkpoint is saved.",
             hint="Resume the job to go on from there.",
         )
-    return _finish(spec, plan, trainer, loss, tokenizer, ends, root, longest)
+    return _finish(spec, plan, trainer, tokenizer, ends, root, longest)
 
 
 def _adapted(base: Any, shape: ModelShape, layers: int, rank: int, alpha: int, seed: int) -> Any:
@@ -117,7 +118,7 @@ def _plan(
     trial = min(trial, shape.layers)
     model = _adapted(base, shape, trial, 16, 32, spec.seed)
     loss = choose_loss(model, shape.layers - trial, encoded.rows[0])
-    speed = measure(loss, encoded.rows, shape, trial)
+    speed = measure(Workers(loss, model), encoded.rows, shape, trial)
     precision = str(loss.decoder.compute).removeprefix("torch.") if isinstance(loss, FastLoss) else "float32"
     plan = make_plan(
         data,
@@ -140,7 +141,7 @@ def _trainer(
     spec: TrainSpec,
     plan: Plan,
     model: Any,
-    loss: RowLoss,
+    workers: Workers,
     tokenizer: Any,
     rows: Sequence[Row],
     encoded: EncodedRows,
@@ -188,9 +189,8 @@ def _trainer(
     dataset = Dataset.from_dict({"row": [row for row, _ in pairs], "turn": [turn for _, turn in pairs]})
     trainer = Trainer(
         plan=plan,
-        row_loss=loss,
+        workers=workers,
         row_of=row_of,
-        micro_tokens=MICRO_TOKENS_GPU if torch.cuda.is_available() else MICRO_TOKENS_CPU,
         model=model,
         args=config,
         train_dataset=dataset,
@@ -207,13 +207,12 @@ def _finish(
     spec: TrainSpec,
     plan: Plan,
     trainer: Trainer,
-    loss: RowLoss,
     tokenizer: Any,
     ends: set[int],
     root: Path,
     longest: int,
 ) -> TrainResult:
-    validation = _validate(spec, loss, tokenizer, ends, longest)
+    validation = _validate(spec, trainer.workers, tokenizer, ends, longest)
     partial, final = spec.output_dir / "adapter.partial", spec.output_dir / "adapter"
     trainer.model.save_pretrained(partial, safe_serialization=True)
     (partial / "README.md").unlink(missing_ok=True)
@@ -258,7 +257,7 @@ def _finished(spec: TrainSpec) -> TrainResult | None:
     )
 
 
-def _validate(spec: TrainSpec, loss: RowLoss, tokenizer: Any, ends: set[int], longest: int) -> float | None:
+def _validate(spec: TrainSpec, workers: Workers, tokenizer: Any, ends: set[int], longest: int) -> float | None:
     """Mean loss per learnt token on the first validation rows; None without any."""
     if spec.validation_file is None or not spec.validation_file.exists():
         return None
@@ -267,5 +266,4 @@ def _validate(spec: TrainSpec, loss: RowLoss, tokenizer: Any, ends: set[int], lo
         rows = encode_rows(read_rows(spec.validation_file), tokenizer, ends, longest).rows[:VALIDATION_ROWS]
     if not rows:
         return None
-    with torch.no_grad():
-        return sum(float(loss([row], [None])) for row in rows) / sum(row.labels * row.weight for row in rows)
+    return workers.mean_loss(rows)

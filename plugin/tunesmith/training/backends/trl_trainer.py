@@ -18,10 +18,9 @@ from trl import SFTTrainer
 
 from tunesmith.training import checkpoints
 from tunesmith.training.backends.base import Progress, Report, ShouldStop
-from tunesmith.training.loss import RowLoss
-from tunesmith.training.order import micro_batches
 from tunesmith.training.plan import Plan
 from tunesmith.training.rows import Encoded
+from tunesmith.training.workers import Workers
 
 WARMUP = 0.05
 LAST_RATE = 0.02
@@ -47,12 +46,12 @@ def peak_memory() -> int:
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """One dataset item is a pair (row, pass); one batch is one optimiser step, cut into micro-batches here."""
+    """One dataset item is a pair (row, pass); one batch is one optimiser step, shared out to the workers."""
 
     lr_scheduler: Any
 
-    def __init__(self, *, plan: Plan, row_loss: RowLoss, row_of: RowOf, micro_tokens: int, **kwargs: Any):
-        self.plan, self.row_loss, self.row_of, self.micro_tokens = plan, row_loss, row_of, micro_tokens
+    def __init__(self, *, plan: Plan, workers: Workers, row_of: RowOf, **kwargs: Any):
+        self.plan, self.workers, self.row_of = plan, workers, row_of
         self.step_losses: list[float] = []
         self.trained_tokens = 0
         super().__init__(**kwargs)
@@ -72,11 +71,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         model.train()
         pairs = [self.row_of(row, turn) for row, turn in zip(inputs["row"], inputs["turn"], strict=True)]
         weight = sum(row.labels * row.weight for row, _ in pairs)
-        total = torch.zeros((), device=self.args.device)
-        for group in micro_batches([len(row.ids) for row, _ in pairs], self.micro_tokens):
-            loss = self.row_loss([pairs[i][0] for i in group], [pairs[i][1] for i in group]) / weight
-            self.accelerator.backward(loss)
-            total += loss.detach()
+        total = self.workers.backward(pairs, 1 / weight)
         self.trained_tokens += sum(len(row.ids) for row, _ in pairs)
         self.step_losses.append(float(total))
         return total
