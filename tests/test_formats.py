@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.datasets.formats import FileReport, parse_upload, validate_file
+from tunesmith.datasets.formats import FORMATS, FileReport, parse_upload, validate_file
 from tunesmith.datasets.formats import lines as format_lines
 from tunesmith.errors import BadInput
 
@@ -118,3 +118,17 @@ def test_reading_is_streaming(tmp_path: Path) -> None:
         out.write("broken\n")
     stream = parse_upload(tmp_path / "x.jsonl")
     assert [next(stream).answer for _ in range(3)] == ["a", "a", "a"]  # the broken line has not been looked at
+
+
+def test_openais_weight_0_marks_answers_that_are_only_read() -> None:
+    turns = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e"), ("assistant", "f")]
+    line = json.loads(chat(*turns))
+    line["messages"][1]["weight"] = line["messages"][5]["weight"] = 0
+    (row,) = rows(json.dumps(line))
+    assert [m["content"] for m in row.messages] == ["a", "b", "c", "d"]
+    assert row.unlearnt == [1]
+    for known in ("sharegpt", "messages"):
+        assert rows(json.dumps(FORMATS[known].write(row)))[0].unlearnt == [1]
+    line["messages"][3]["weight"] = 0
+    with pytest.raises(BadInput, match="weight 0 on every answer"):
+        rows(json.dumps(line))

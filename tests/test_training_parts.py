@@ -7,11 +7,11 @@ import pytest
 
 from fakes import tiny_model
 from tunesmith.errors import BadInput
-from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.conversation import Message, Row
 from tunesmith.training import checkpoints
 from tunesmith.training.checks import check_labels
 from tunesmith.training.order import micro_batches, order_of, shares
-from tunesmith.training.rows import Encoded, EncodedRows, encode, end_tokens
+from tunesmith.training.rows import Encoded, EncodedRows, encode, encode_rows, end_tokens
 
 torch = pytest.importorskip("torch")
 ROW = Row([{"role": "user", "content": "TOTAL 12.00"}, {"role": "assistant", "content": '{"total": "12.00"}'}])
@@ -185,3 +185,20 @@ def test_rotation_keeps_two_whole_ones(tmp_path: Path) -> None:
             checkpoints.seal(folder)
     checkpoints.rotate(tmp_path)
     assert [checkpoints.step_of(p) for p in checkpoints.valid_checkpoints(tmp_path)] == [3, 5]
+
+
+def test_every_answer_of_a_conversation_is_learnt_unless_its_weight_is_0(base: Path) -> None:
+    tokenizer = _tokenizer(base)
+    said: list[Message] = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "two"},
+        {"role": "assistant", "content": "second"},
+        {"role": "user", "content": "three"},
+        {"role": "assistant", "content": "third"},
+    ]
+    encoded = encode_rows([Row(said), Row(said, unlearnt=[1])], tokenizer, end_tokens(tokenizer), None)
+    learnt = [tokenizer.decode(row.ids[row.answer_start : -1]).strip() for row in encoded.rows]
+    assert learnt == ["first", "second", "third", "second", "third"]
+    assert encoded.source == [0, 0, 0, 1, 1]
+    assert [len(row.messages) for row in encoded.read] == [2, 4, 6, 4, 6]

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -27,15 +27,23 @@ class Message(TypedDict):
 
 @dataclass
 class Row:
-    """One training example. The last message is the assistant's answer; only that answer is learnt.
+    """One training example. The last message is the assistant's answer; earlier answers are learnt as well.
 
     `rejected` makes it a preference pair: another answer to the same prompt, which somebody liked less.
+    `unlearnt`: places of earlier answers that are only read (OpenAI's `weight: 0`).
     """
 
     messages: list[Message]
     provenance: dict[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     rejected: str | None = None
+    unlearnt: list[int] = field(default_factory=list)
+
+    def answers(self) -> Iterator["Row"]:
+        """A row for each answer to learn, with the conversation up to it; the last is the row's own."""
+        for place, message in enumerate(self.messages):
+            if message["role"] == "assistant" and message["content"].strip() and place not in self.unlearnt:
+                yield replace(self, messages=self.messages[: place + 1])
 
     @property
     def prompt(self) -> list[Message]:
@@ -62,6 +70,8 @@ def row_to_json(row: Row) -> str:
         data["weight"] = row.weight
     if row.rejected is not None:
         data["rejected"] = row.rejected
+    if row.unlearnt:
+        data["unlearnt"] = row.unlearnt
     return json.dumps(data, ensure_ascii=False)
 
 
@@ -75,6 +85,7 @@ def read_rows(path: Path) -> Iterator[Row]:
                 provenance=data.get("provenance", {}),
                 weight=data.get("weight", 1.0),
                 rejected=data.get("rejected"),
+                unlearnt=data.get("unlearnt", []),
             )
 
 

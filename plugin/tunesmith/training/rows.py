@@ -25,7 +25,9 @@ class Encoded:
 class EncodedRows:
     rows: list[Encoded]
     source: list[int] = field(default_factory=list)
-    """Index of each encoded row in the file."""
+    """Index in the file of the conversation that each is an answer of."""
+    read: list[Row] = field(default_factory=list)
+    """The conversation of each, up to its answer."""
     too_long: int = 0
 
     @property
@@ -72,13 +74,16 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> set[int]:
 
 
 def encode_rows(rows: Iterable[Row], tokenizer: Any, end_ids: set[int], max_length: int | None) -> EncodedRows:
-    """Rows longer than `max_length` tokens are left out and counted: a cut document would teach invention."""
+    """Each answer of each conversation. Those longer than `max_length` tokens are left out and counted: a cut document
+    would teach invention."""
     result = EncodedRows([])
-    for number, row in enumerate(rows):
-        encoded = encode(row, tokenizer, end_ids)
-        if max_length is not None and len(encoded.ids) > max_length:
-            result.too_long += 1
-            continue
-        result.rows.append(encoded)
-        result.source.append(number)
+    for number, conversation in enumerate(rows):
+        for row in conversation.answers():
+            encoded = encode(row, tokenizer, end_ids)
+            if max_length is not None and len(encoded.ids) > max_length:
+                result.too_long += 1
+                continue
+            result.rows.append(encoded)
+            result.source.append(number)
+            result.read.append(row)
     return result

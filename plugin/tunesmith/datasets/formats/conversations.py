@@ -44,12 +44,24 @@ def _rejected(data: Mapping[str, Any]) -> str | None:
 
 def _read_sharegpt(data: Mapping[str, Any]) -> Row:
     said = turns(data["conversations"], "from", "value")
-    return finished(with_system(optional_text(data, "system"), said), data, _rejected(data))
+    row = finished(with_system(optional_text(data, "system"), said), data, _rejected(data))
+    given = data.get("unlearnt")
+    row.unlearnt = [place for place in given if isinstance(place, int)] if isinstance(given, list) else []
+    return row
 
 
 def _read_messages(data: Mapping[str, Any]) -> Row:
+    """OpenAI's `weight: 0` marks an answer that is only read; what follows the last learnt one teaches nothing."""
     said = _with_tools(data) if _has_tools(data) else turns(data["messages"])
-    return finished(said, data, _rejected(data))
+    places = [place for place, message in enumerate(said) if message["role"] == "assistant"]
+    weights = [turn.get("weight") for turn in data["messages"] if turn["role"] == "assistant"]
+    muted = [place for place, weight in zip(places, weights, strict=True) if weight == 0]
+    learnt = [place for place in places if place not in muted]
+    if muted and not learnt:
+        raise Wrong("has weight 0 on every answer", "Leave the row out, or give an answer weight 1.", "no_answer")
+    row = finished(said[: learnt[-1] + 1] if muted else said, data, _rejected(data))
+    row.unlearnt = [place for place in muted if place < len(row.messages)]
+    return row
 
 
 def _has_tools(data: Mapping[str, Any]) -> bool:
@@ -70,6 +82,10 @@ def _with_tools(data: Mapping[str, Any]) -> list[Message]:
     return said
 
 
+def _weighted(row: Row) -> list[dict[str, Any]]:
+    return [{**m, "weight": 0} if i in row.unlearnt else dict(m) for i, m in enumerate(row.messages)]
+
+
 def _extras(row: Row) -> dict[str, Any]:
     """What the row has beyond its turns; other programs pass over these keys."""
     weight = {"weight": row.weight} if row.weight != 1.0 else {}
@@ -81,12 +97,16 @@ SHAREGPT = Format(
     '{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}',
     lambda data: "conversations" in data,
     _read_sharegpt,
-    lambda row: {"conversations": to_sharegpt(row.messages), **_extras(row)},
+    lambda row: {
+        "conversations": to_sharegpt(row.messages),
+        **_extras(row),
+        **({"unlearnt": row.unlearnt} if row.unlearnt else {}),
+    },
 )
 MESSAGES = Format(
     "messages",
     '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
     lambda data: "messages" in data,
     _read_messages,
-    lambda row: {"messages": [dict(m) for m in row.messages], **_extras(row)},
+    lambda row: {"messages": _weighted(row), **_extras(row)},
 )

@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig
 
 from tunesmith.errors import BadInput
-from tunesmith.tasks.conversation import Row, read_rows
+from tunesmith.tasks.conversation import read_rows
 from tunesmith.training import checkpoints
 from tunesmith.training.backends.base import Interrupted, Report, ShouldStop, TrainResult, TrainSpec
 from tunesmith.training.backends.trl_trainer import Trainer, Watch, collate, quiet
@@ -51,11 +50,10 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
         trust_remote_code=False,
         use_safetensors=True,
     ).to(device)
-    rows = list(read_rows(spec.train_file))
     ends = end_tokens(tokenizer, base.generation_config)
     shape = ModelShape.read(spec.base_model)
     longest = shape.positions if asked.max_length == "auto" else min(asked.max_length, shape.positions)
-    encoded = encode_rows(rows, tokenizer, ends, longest)
+    encoded = encode_rows(read_rows(spec.train_file), tokenizer, ends, longest)
     warnings = check_labels(encoded, ends, base.config.vocab_size)
 
     plan_file, root = spec.output_dir / "plan.json", spec.output_dir / "checkpoints"
@@ -72,7 +70,7 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
 
     watch = Watch(plan, plan_file, len(encoded.rows), spec.time_budget_s, before, report, should_stop, begin)
     workers = Workers(loss, model)
-    trainer = _trainer(spec, plan, model, workers, tokenizer, rows, encoded, ends, root, watch)
+    trainer = _trainer(spec, plan, model, workers, tokenizer, encoded, ends, root, watch)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if watch.stopped:
         raise Interrupted(
@@ -143,7 +141,6 @@ def _trainer(
     model: Any,
     workers: Workers,
     tokenizer: Any,
-    rows: Sequence[Row],
     encoded: EncodedRows,
     ends: set[int],
     root: Path,
@@ -159,7 +156,7 @@ def _trainer(
             return encoded.rows[row], row
         # From the second pass on rows are varied; the choice depends on seed, row and pass alone.
         chance = Random(f"{spec.seed}/{row}/{turn}")  # noqa: S311
-        varied = spec.augment(rows[encoded.source[row]], chance)
+        varied = spec.augment(encoded.read[row], chance)
         return encode(varied, tokenizer, ends), None
 
     config = SFTConfig(
