@@ -235,6 +235,13 @@ def main(argv: list[str] | None = None) -> None:
         for name, result in results.items():
             reached = result["reached_after_s"]
             print(f"{name}: {args.until:g} % " + ("not reached" if reached is None else f"after {reached:.0f} s"))
+        if theirs["curve"]:
+            at, best = max(theirs["curve"], key=lambda point: point[1])
+            first = next((t for t, value in mine["curve"] if value >= best), None)
+            print(
+                f"the {best:.1f} % that plain trl had after {at:.0f} s: tunesmith "
+                + ("not reached" if first is None else f"after {first:.0f} s at the latest, {at / first:.1f} x sooner")
+            )
 
 
 if __name__ == "__main__":
