@@ -192,7 +192,7 @@ def test_a_stream_without_success_is_an_error(tiny: Tiny, target: OllamaTarget, 
 
 
 @only_fake
-@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx"])
+@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx", "temperature"])
 def test_what_ollama_does_not_keep_is_noticed(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, lost: str) -> None:
     fake.faults = Faults(loses={lost})
     with pytest.raises(ParityError, match=lost):

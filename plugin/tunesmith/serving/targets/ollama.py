@@ -50,7 +50,8 @@ class OllamaTarget:
                     files={candidate.gguf.name: seal.digest},
                     template=wanted.template,
                     system=wanted.system,
-                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx},
+                    # Ollama would draw answers at random; what was measured are the most likely ones.
+                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx, "temperature": 0},
                     license=wanted.license,
                     quantize=wanted.quantize,
                 )
@@ -179,6 +180,7 @@ class _Wanted:
             "system": (shown.get("system") or None, self.system),
             "stop": (sorted(parameters.get("stop", [])), sorted(self.stop)),
             "num_ctx": ([int(float(v)) for v in parameters.get("num_ctx", [])], [self.num_ctx]),
+            "temperature": ([float(v) for v in parameters.get("temperature", [])], [0.0]),
             "export": (self.license in license, True),
         }
         return [f"{key} is {said!r}, not {wanted!r}" for key, (said, wanted) in pairs.items() if said != wanted]

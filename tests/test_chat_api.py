@@ -1,0 +1,114 @@
+"""`/v1/chat/completions` of a published model: what its server is asked, and what a wrong request gets."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fakes.chat_model import ChatModel
+from fakes.http_app import Answer
+from tunesmith.api import keys
+from tunesmith.app import create_app
+from tunesmith.recipes import models
+from tunesmith.settings import Settings
+from tunesmith.store.workspace import Workspace
+
+USER = {"role": "user", "content": "What is it?"}
+
+
+class Refusing(ChatModel):
+    """Answers 400 as llama.cpp's server does."""
+
+    said = "bad"
+
+    def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
+        return 400, {"error": {"code": 400, "message": self.said, "type": "invalid_request_error"}}
+
+
+def serving(tmp_path: Path, server: ChatModel) -> Workspace:
+    settings = Settings(home=tmp_path / "home", admin_key="k", min_free_disk_mb=0, ollama_url=server.url)
+    workspace = Workspace.open(settings)
+    keys.ensure_first_key(workspace)
+    deployment: dict[str, Any] = dict.fromkeys(("gguf", "hf_dir", "digest", "system", "quantization"), "")
+    deployment |= {"target": "ollama", "name": "m", "version": "run-1", "model": "m:run-1", "stop": [], "num_ctx": 512}
+    task = {"name": "chat", "spec": {}}
+    models.record(workspace, models.Release("m", "run-1", "run-1", "base", "v", task, deployment, {}))
+    return workspace
+
+
+@pytest.fixture
+def server() -> Iterator[ChatModel]:
+    with ChatModel(["An answer."] * 4) as app:
+        yield app
+
+
+@pytest.fixture
+def client(tmp_path: Path, server: ChatModel) -> Iterator[TestClient]:
+    app = create_app(workspace=serving(tmp_path, server))
+    with TestClient(app, headers={"Authorization": "Bearer k"}, raise_server_exceptions=False) as client:
+        yield client
+
+
+def chat(client: TestClient, *messages: Any, **more: Any) -> Any:
+    return client.post("/v1/chat/completions", json={"model": "m", "messages": messages or [USER], **more})
+
+
+def test_answers_are_as_measured_unless_the_caller_names_a_temperature(client: TestClient, server: ChatModel) -> None:
+    """Sampling at the server's default of 0.8 answered with other fields than the gate had measured."""
+    assert chat(client).json()["choices"][0]["message"]["content"] == "An answer."
+    assert chat(client, temperature=None).status_code == 200
+    assert chat(client, temperature=0.7).status_code == 200
+    assert [asked["temperature"] for asked in server.asked] == [0, 0, 0.7]
+
+
+def test_the_model_reads_what_training_wrote(client: TestClient, server: ChatModel) -> None:
+    """Text parts are joined, and a developer message is a system prompt, as in uploads."""
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    chat(client, {"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts})
+    assert server.asked[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one two"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        7,
+        ["hi"],
+        [{"type": "text"}],
+        [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}],
+    ],
+)
+def test_what_is_no_text_is_refused(client: TestClient, server: ChatModel, content: Any) -> None:
+    response = chat(client, {"role": "user", "content": content})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == "messages"
+    assert not server.asked
+
+
+@pytest.mark.parametrize("tools", ["x", ["x"], [{"type": "function", "function": "x"}]])
+def test_tools_of_a_wrong_form_are_no_server_error(client: TestClient, tools: Any) -> None:
+    assert chat(client, tools=tools, tool_choice="required").status_code in (200, 422)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("request (9 tokens) exceeds the available context size (5 tokens)", "context_length_exceeded"),
+        ("Failed to parse grammar", "request_refused"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_server_refuses_has_openais_shape(tmp_path: Path, said: str, code: str, stream: bool) -> None:
+    with Refusing([]) as server:
+        server.said = said
+        with TestClient(create_app(workspace=serving(tmp_path, server)), headers={"Authorization": "Bearer k"}) as it:
+            response = chat(it, stream=stream)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", code)
+    assert error["message"].startswith(said)
