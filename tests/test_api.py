@@ -110,6 +110,17 @@ def test_a_file_too_large_leaves_nothing(client: TestClient, workspace: Workspac
     assert list((workspace.artifacts.home / "files").iterdir()) == []
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/chat/completions"])
+def test_a_stranger_cannot_fill_the_memory_with_a_form(client: TestClient, workspace: Workspace, path: str) -> None:
+    """A body is read before the key is asked for, and a form could be as large as an upload."""
+    workspace.settings.max_upload_mb = 64
+    files = {"file": ("rows.jsonl", b"x" * (5 * 2**20))}
+    reader = keys.create_key(workspace, "reader", ["read"])
+    for key in ("wrong", reader):
+        assert client.post(path, files=files, headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert client.post("/v1/files", files=files).status_code == 400, "it is read, and is no JSONL"
+
+
 def test_files_round_trip(client: TestClient) -> None:
     file = upload(client).json()
     assert file["object"] == "file"
