@@ -1,6 +1,7 @@
 """Errors as callers get them: problem+json (RFC 9457), or OpenAI's shape on the OpenAI-compatible routes."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from tunesmith.errors import TunesmithError
 
 log = logging.getLogger(__name__)
 
+_MEMBER = re.compile(r".*\[.*\]$|(constrained|function)-")
 OPENAI = "OpenAI"  # the tag of routes whose errors take OpenAI's shape
 
 
@@ -89,14 +91,16 @@ async def _on_tunesmith_error(request: Request, error: Exception) -> JSONRespons
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    details = []
+    details, places = [], []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
-        details.append(f"{where or 'body'}: {item['msg']}")
-    param = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or None
-    return answer(
-        request, 422, "invalid_parameters", "; ".join(details), "See /docs for the parameters and an example.", param
-    )
+        # A place may go through the members of a union, which mean nothing to a caller.
+        parts = [str(part) for part in item["loc"] if not _MEMBER.match(str(part))]
+        places.append(".".join(parts[1:]) if item["type"] != "json_invalid" else "")
+        reason = f"not JSON ({item['ctx']['error']})" if item["type"] == "json_invalid" else item["msg"]
+        details.append(f"{places[-1] or 'body'}: {reason}")
+    text = "; ".join(dict.fromkeys(details)) + "."
+    hint = "See /docs for the parameters and an example."
+    return answer(request, 422, "invalid_parameters", text, hint, places[0] or None)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
