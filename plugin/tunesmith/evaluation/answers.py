@@ -16,7 +16,7 @@ from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
-MOST_TOKENS, LEAST_TOKENS = 1024, 64
+MOST_TOKENS, LEAST_TOKENS = 4096, 64
 
 
 @dataclass
