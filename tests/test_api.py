@@ -1,5 +1,6 @@
 """The API over HTTP: keys and scopes, uploads, jobs, errors that say what to do next."""
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.jobs import events, queue
+from tunesmith.recipes import files
 from tunesmith.settings import Settings
 from tunesmith.store.tables import File
 from tunesmith.store.workspace import Workspace
@@ -75,6 +77,18 @@ def test_readiness_names_a_full_disk(client: TestClient, workspace: Workspace) -
     response = client.get("/readyz")
     assert response.status_code == 503
     assert "GiB" in response.json()["reason"]
+
+
+def test_an_upload_to_a_full_disk_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was an unexpected error with no reason."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_upload", full)
+    response = upload(client)
+    assert response.status_code == 507
+    assert response.json()["error"]["code"] == "disk_full"
 
 
 def test_scopes_are_held_to(client: TestClient, workspace: Workspace) -> None:

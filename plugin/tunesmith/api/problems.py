@@ -8,9 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import TunesmithError, as_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TunesmithError, _on_tunesmith_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(OSError, _on_failed_write)
+    app.add_exception_handler(DBAPIError, _on_failed_write)
     app.add_exception_handler(Exception, _on_surprise)
 
 
@@ -107,6 +110,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, HTTPException)
     code, hint = _KNOWN.get(error.status_code, (f"http_{error.status_code}", "See /docs."))
     return answer(request, error.status_code, code, str(error.detail), hint)
+
+
+async def _on_failed_write(request: Request, error: Exception) -> JSONResponse:
+    full = as_disk_full(error)
+    if full is None:
+        raise error
+    return await _on_tunesmith_error(request, full)
 
 
 async def _on_surprise(request: Request, error: Exception) -> JSONResponse:
