@@ -11,9 +11,15 @@ from fakes.chat_model import ChatModel
 from fakes.http_app import Answer
 from tunesmith.api import keys
 from tunesmith.app import create_app
+from tunesmith.errors import BadInput
+from tunesmith.evaluation.answers import Examination
 from tunesmith.recipes import models
+from tunesmith.serving.targets.base import Endpoint
+from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.chat import Chat
+from tunesmith.tasks.conversation import Row
 
 USER = {"role": "user", "content": "What is it?"}
 
@@ -112,3 +118,16 @@ def test_what_the_server_refuses_has_openais_shape(tmp_path: Path, said: str, co
     error = response.json()["error"]
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
     assert error["message"].startswith(said)
+
+
+def test_a_held_out_row_longer_than_the_served_context_counts_as_wrong(tmp_path: Path) -> None:
+    """It failed the whole run, after the training."""
+    row = Row([USER, {"role": "assistant", "content": "It."}])  # type: ignore[list-item]
+    with Refusing([]) as server:
+        target = OllamaTarget(Settings(home=tmp_path, ollama_url=server.url))
+        examination = Examination(target, Endpoint(f"{server.url}/v1", "m"), Chat())
+        server.said = "request (9 tokens) exceeds the available context size (5 tokens)"
+        assert [item.score.format_ok for item in examination.run([row, row])] == [False, False]
+        server.said = "Failed to parse grammar"
+        with pytest.raises(BadInput, match="grammar"):
+            examination.run([row])

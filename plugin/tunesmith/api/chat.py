@@ -14,7 +14,8 @@ from tunesmith.api import tool_calls
 from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
-from tunesmith.errors import BadInput, Unavailable
+from tunesmith.errors import Unavailable
+from tunesmith.evaluation.answers import REFUSED, refusal
 from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
@@ -119,18 +120,9 @@ async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
         content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
-    if response.status_code in (400, 413, 422):
-        raise _refused(content)
+    if response.status_code in REFUSED:
+        raise refusal(response)
     if response.status_code != 200:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")
     content["model"] = name
     return content
-
-
-def _refused(content: Any) -> BadInput:
-    """What llama.cpp or Ollama says is wrong with the request, with OpenAI's code where callers look for it."""
-    said = content.get("error") if isinstance(content, dict) else None
-    text = str(said.get("message") if isinstance(said, dict) else said or content)[:500].rstrip(".") + "."
-    if "context" in text and ("exceed" in text or "too long" in text):
-        return BadInput(text, code="context_length_exceeded", hint="Send less text.", param="messages")
-    return BadInput(text, code="request_refused", hint="The model's server refused the request.")
