@@ -1,10 +1,13 @@
 """Asking a published model: where it answers, and the request as its target understands it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import BadInput
 from tunesmith.recipes.context import target_for
+from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Deployment, Endpoint
 from tunesmith.store.tables import ModelVersion
@@ -41,6 +44,7 @@ def address(
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
     given = {key: value for key, value in asked.items() if value is not None}
+    given["messages"] = [_harmless(message, _control_tokens(deployment.hf_dir)) for message in asked["messages"]]
     return endpoint, target.body({"temperature": 0, **given, "model": endpoint.model}, constraint)
 
 
@@ -73,6 +77,22 @@ def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:
         if choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "tool_calls"
     return content
+
+
+@lru_cache(32)
+def _control_tokens(hf_dir: str) -> tuple[str, ...]:
+    folder = Path(hf_dir)
+    return tuple(HfFolder(folder).control_tokens) if (folder / "tokenizer.json").is_file() else ()
+
+
+def _harmless(message: Mapping[str, Any], control: Sequence[str]) -> dict[str, Any]:
+    """The message unable to end its turn or to begin another: a document in it is data, and never a template."""
+    text = message.get("content")
+    if not isinstance(text, str):
+        return dict(message)
+    for token in control:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return {**message, "content": text}
 
 
 def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:
