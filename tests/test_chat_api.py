@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fakes.chat_model import ChatModel
-from fakes.http_app import Answer
+from fakes.http_app import Answer, HttpApp
+from fakes.ollama import FakeOllama
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.errors import BadInput
@@ -34,7 +35,7 @@ class Refusing(ChatModel):
         return 400, {"error": {"code": 400, "message": self.said, "type": "invalid_request_error"}}
 
 
-def serving(tmp_path: Path, server: ChatModel, **more: str) -> Workspace:
+def serving(tmp_path: Path, server: HttpApp, **more: str) -> Workspace:
     settings = Settings(home=tmp_path / "home", admin_key="k", min_free_disk_mb=0, ollama_url=server.url)
     workspace = Workspace.open(settings)
     keys.ensure_first_key(workspace)
@@ -153,3 +154,19 @@ def test_a_held_out_row_longer_than_the_served_context_counts_as_wrong(tmp_path:
         server.said = "Failed to parse grammar"
         with pytest.raises(BadInput, match="grammar"):
             examination.run([row])
+
+
+def test_a_model_is_taken_away_whole_and_a_live_version_only_so(tmp_path: Path) -> None:
+    with FakeOllama(tmp_path) as ollama:
+        gguf = tmp_path / "model.gguf"
+        gguf.write_bytes(b"weights")
+        workspace = serving(tmp_path, ollama, gguf=str(gguf))
+        with TestClient(create_app(workspace=workspace), headers={"Authorization": "Bearer k"}) as client:
+            assert client.delete("/v1/models/m:run-1").json()["error"]["code"] == "conflict"
+            assert client.delete("/v1/models/m:latest").status_code == 409
+            assert gguf.exists()
+            assert client.delete("/v1/models/m").json() == {"id": "m", "object": "model", "deleted": True}
+            assert not gguf.exists()
+            assert client.get("/v1/models").json()["data"] == []
+            assert client.delete("/v1/models/m").status_code == 404
+            assert chat(client).json()["error"]["code"] == "model_not_found"

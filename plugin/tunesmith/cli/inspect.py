@@ -131,6 +131,15 @@ def publish(name: str, version: str) -> None:
 
 
 @models.command()
+def remove(name: str) -> None:
+    """Take a model away with all its versions, or one that is not live (name:version)."""
+    from tunesmith.recipes import models as service
+
+    service.remove(open_workspace(), name)
+    print(f"{name} is removed.")
+
+
+@models.command()
 def bases() -> None:
     """Base models that can be tuned here."""
     from tunesmith.serving import base_models

@@ -113,10 +113,10 @@ class OllamaTarget:
             ollama.unload(tag)
 
     def remove(self, deployment: Deployment) -> None:
-        """Raises Conflict for the live version."""
+        live = f"{deployment.name}:latest"
         with self._ollama() as ollama:
-            if ollama.tags().get(f"{deployment.name}:latest") == deployment.digest:
-                raise Conflict(f"{deployment.model} is live.", hint="Publish another version first.")
+            if ollama.tags().get(live) == deployment.digest:
+                ollama.delete(live)
             ollama.delete(deployment.model)
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
