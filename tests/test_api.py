@@ -1,5 +1,6 @@
 """The API over HTTP: keys and scopes, uploads, jobs, errors that say what to do next."""
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from fastapi.testclient import TestClient
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.jobs import events, queue
+from tunesmith.recipes import files
 from tunesmith.settings import Settings
+from tunesmith.store.tables import File
 from tunesmith.store.workspace import Workspace
 
 ADMIN = {"Authorization": "Bearer admin-key"}
@@ -76,6 +79,18 @@ def test_readiness_names_a_full_disk(client: TestClient, workspace: Workspace) -
     assert "GiB" in response.json()["reason"]
 
 
+def test_an_upload_to_a_full_disk_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was an unexpected error with no reason."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_upload", full)
+    response = upload(client)
+    assert response.status_code == 507
+    assert response.json()["error"]["code"] == "disk_full"
+
+
 def test_scopes_are_held_to(client: TestClient, workspace: Workspace) -> None:
     reader = {"Authorization": f"Bearer {keys.create_key(workspace, 'reader', ['read'])}"}
     assert client.get("/v1/models", headers=reader).status_code == 200
@@ -108,6 +123,17 @@ def test_a_file_too_large_leaves_nothing(client: TestClient, workspace: Workspac
     big = upload(client, b"x" * (2**20 + 1))
     assert big.status_code == 413
     assert list((workspace.artifacts.home / "files").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/chat/completions"])
+def test_a_stranger_cannot_fill_the_memory_with_a_form(client: TestClient, workspace: Workspace, path: str) -> None:
+    """A body is read before the key is asked for, and a form could be as large as an upload."""
+    workspace.settings.max_upload_mb = 64
+    files = {"file": ("rows.jsonl", b"x" * (5 * 2**20))}
+    reader = keys.create_key(workspace, "reader", ["read"])
+    for key in ("wrong", reader):
+        assert client.post(path, files=files, headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert client.post("/v1/files", files=files).status_code == 400, "it is read, and is no JSONL"
 
 
 def test_files_round_trip(client: TestClient) -> None:
@@ -164,7 +190,58 @@ def test_bad_jobs_say_what_is_right(client: TestClient, change: dict[str, Any], 
     response = create_job(client, **change)
     assert response.status_code == status
     assert word in json.dumps(response.json()["error"])
+    assert response.json()["error"]["param"].split(".")[-1] in (*change, "n_epoch", "n_epochs")
     assert client.get("/v1/fine_tuning/jobs").json()["data"] == []
+
+
+def test_a_body_that_is_no_json_is_called_so(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    error = client.post("/v1/fine_tuning/jobs", content=b'{"model": ', headers=headers).json()["error"]
+    assert error["message"].startswith("body: not JSON (")
+    assert error["param"] is None
+
+
+def test_jobs_are_found_by_their_metadata(client: TestClient) -> None:
+    """A filter that is passed over would show every job as one that fits."""
+    file_id = upload(client).json()["id"]
+    mine = create_job(client, training_file=file_id, metadata={"by": "me", "a.b": "c"}).json()["id"]
+    create_job(client, training_file=file_id, metadata={"by": "you"})
+    create_job(client, training_file=file_id)
+
+    def found(**metadata: str) -> list[str]:
+        params = {f"metadata[{key}]": value for key, value in metadata.items()}
+        return [job["id"] for job in client.get("/v1/fine_tuning/jobs", params=params).json()["data"]]
+
+    assert found(by="me") == [mine]
+    assert found(by="nobody") == []
+    assert found(**{"a.b": "c"}) == [mine]
+    assert len(found()) == 3
+
+
+def test_events_page_by_cursor(client: TestClient) -> None:
+    job = create_job(client).json()["id"]
+    client.post(f"/v1/fine_tuning/jobs/{job}/pause")
+    newest = client.get(f"/v1/fine_tuning/jobs/{job}/events", params={"limit": 1}).json()
+    assert newest["has_more"]
+    older = client.get(f"/v1/fine_tuning/jobs/{job}/events", params={"after": newest["last_id"]}).json()
+    assert newest["data"][0]["id"] not in [event["id"] for event in older["data"]]
+    assert older["data"]
+    assert client.get(f"/v1/fine_tuning/jobs/{job}/events", params={"after": "ftevent-x"}).status_code == 404
+
+
+def test_files_of_one_moment_page_without_loss(client: TestClient, workspace: Workspace) -> None:
+    """A clock that is set back, or is coarse, gives two files the same time."""
+    made = {upload(client).json()["id"] for _ in range(4)}
+    with workspace.database.write() as session:
+        for file in session.query(File):
+            file.created_at = 1.0
+    for order in ("asc", "desc"):
+        seen, after = list[str](), None
+        while page := client.get("/v1/files", params={"limit": 1, "order": order, "after": after}).json()["data"]:
+            after = page[0]["id"]
+            seen.append(after)
+        assert set(seen) == made
+        assert len(seen) == 4
 
 
 def test_the_same_create_sent_twice_makes_one_job(client: TestClient) -> None:

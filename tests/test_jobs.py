@@ -1,8 +1,10 @@
 """The durable queue and the worker: a slot follows its process, and everything survives kill -9."""
 
+import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from tunesmith.errors import Conflict
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.worker import EXIT_DISK_FULL, EXIT_PAUSED, EXIT_RETRY, Worker
+from tunesmith.recipes import stage
 from tunesmith.settings import Settings
 from tunesmith.store.tables import Job
 from tunesmith.store.workspace import Workspace
@@ -132,6 +136,29 @@ def test_full_disk_pauses_with_the_reason(workspace: Workspace) -> None:
     assert queue.jobs_of(workspace.database, "run-1")[0].error is not None
 
 
+def test_a_disk_too_full_for_the_reason_is_still_told(workspace: Workspace) -> None:
+    (job,) = add(workspace, str(EXIT_DISK_FULL))
+    result = worker_for(workspace)._result(job, EXIT_DISK_FULL, None)
+    assert result.status == "paused"
+    assert result.error is not None
+    assert result.error["code"] == "disk_full"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full")),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data.pkl"),
+    ],
+)
+def test_a_stage_on_a_full_disk_pauses_whoever_says_so(tmp_path: Path, error: Exception) -> None:
+    """SQLite, safetensors and PyTorch raise no OSError: such a run failed, or was started again and again."""
+    assert stage._leave(tmp_path, error) == EXIT_DISK_FULL
+    assert json.loads((tmp_path / "error.json").read_text())["code"] == "disk_full"
+
+
 def test_too_little_disk_pauses_before_the_stage_starts(workspace: Workspace) -> None:
     (job,) = add(workspace, "ok")
     workspace.artifacts.min_free_bytes = 2**60
@@ -202,6 +229,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_jobs import worker_for
+from tunesmith.recipes import stage
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
 worker_for(Workspace.open(Settings(home=Path({home!r}), min_free_disk_mb=0))).run()

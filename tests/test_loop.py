@@ -162,6 +162,8 @@ def test_versions_gate_and_roll_back(service: Service, tmp_path: Path) -> None:
     assert refused["status"] == "failed"
     assert refused["error"]["code"] == "gate_not_met"
     assert "short by" in refused["error"]["message"]
+    kept = [path.name for path in service.home.glob("jobs/*/merged/*.safetensors")]
+    assert kept == [], "half a gigabyte for each refused run of a schedule fills the disk"
     live = [version for version in http.get("/v1/models/totals/versions").json()["data"] if version["live"]]
     assert [version["version"] for version in live] == [second["id"]]
 

@@ -1,5 +1,6 @@
 """Errors that a caller can act on: a stable `code`, a message, and a `hint` that says what to do next."""
 
+import errno
 from typing import Any, ClassVar
 
 
@@ -68,6 +69,20 @@ class ParityError(TunesmithError):
 class DiskFull(TunesmithError):
     status = 507
     code = "disk_full"
+
+
+# SQLite, Rust's and PyTorch's writers say so in words of their own, and not by an OSError.
+_FULL = ("database or disk is full", "No space left on device", "PytorchStreamWriter failed writing")
+
+
+def as_disk_full(error: Exception) -> DiskFull | None:
+    """What a failed write on a full disk is called here; None for any other error."""
+    if isinstance(error, DiskFull):
+        return error
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not full and not any(words in str(error) for words in _FULL):
+        return None
+    return DiskFull("The disk is full.", hint="Free some disk space, then go on where you stopped; nothing is lost.")
 
 
 class Unavailable(TunesmithError):

@@ -24,7 +24,7 @@ from tunesmith.agents.operation import Context, Operation
 from tunesmith.api import chat, datasets, fine_tuning, models, recipes
 from tunesmith.api import files as files_api
 from tunesmith.api.streams import wait_for_end
-from tunesmith.errors import BadInput, InvalidParameters
+from tunesmith.errors import InvalidParameters
 from tunesmith.recipes import files, runs
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.workspace import Workspace
@@ -148,10 +148,7 @@ async def try_model(context: Context, arguments: TryModel) -> Any:
     messages.append({"role": "user", "content": arguments.prompt})
     asked = {"model": arguments.model, "messages": messages, "max_tokens": arguments.max_tokens, "temperature": 0}
     response, _ = await chat.ask(context.workspace, context.pool, context.http, asked)
-    content = await chat.whole(response, arguments.model)
-    if response.status_code != 200:
-        raise BadInput(f"{arguments.model} refused: {str(content)[:300]}", hint="Shorten the prompt or max_tokens.")
-    return content
+    return await chat.whole(response, arguments.model)
 
 
 @operation("publish", models.Version, destroys=True)

@@ -15,6 +15,7 @@ from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open
 from tunesmith.errors import Unavailable
+from tunesmith.evaluation.answers import REFUSED, refusal
 from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
@@ -39,7 +40,8 @@ class ChatRequest(BaseModel):
 
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)
-    stream: bool = False
+    stream: bool | None = False
+    tools: list[dict[str, Any]] | None = None
 
 
 class Completion(Open):
@@ -61,8 +63,8 @@ async def create_chat_completion(
     if body.stream and response.status_code == 200 and turned is None:
         return StreamingResponse(_relay(response), media_type="text/event-stream")
     content = await whole(response, body.model)
-    if turned is None or response.status_code != 200:
-        return JSONResponse(content, response.status_code)
+    if turned is None:
+        return JSONResponse(content)
     if body.stream:
         return StreamingResponse(tool_calls.as_stream(turned(content)), media_type="text/event-stream")
     return JSONResponse(turned(content))
@@ -108,7 +110,8 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
-    """The body of a response that is not streamed. Raises Unavailable when the model's server has failed."""
+    """The completion, when it is not streamed. Raises BadInput for a request that the model's server refuses, and
+    Unavailable when that server has failed."""
     try:
         raw = await response.aread()
     finally:
@@ -117,8 +120,9 @@ async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
         content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
-    if response.status_code >= 500:
+    if response.status_code in REFUSED:
+        raise refusal(response)
+    if response.status_code != 200:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")
-    if response.status_code == 200:
-        content["model"] = name
+    content["model"] = name
     return content

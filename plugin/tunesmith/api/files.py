@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
-from tunesmith.api.schemas import Page, page
+from tunesmith.api.schemas import Deleted, Page, page
 from tunesmith.recipes import files
 from tunesmith.store.tables import File
 
@@ -25,12 +25,6 @@ class FileObject(BaseModel):
     purpose: str
     status: Literal["processed"] = "processed"
     report: dict[str, Any] = {}
-
-
-class Deleted(BaseModel):
-    id: str
-    object: str
-    deleted: bool = True
 
 
 def view(file: File) -> dict[str, Any]:

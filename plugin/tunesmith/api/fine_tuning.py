@@ -1,5 +1,6 @@
 """`/v1/fine_tuning/jobs`, as OpenAI's SDKs call it."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -10,6 +11,7 @@ from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, Worksp
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wants_stream
+from tunesmith.errors import NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import fine_tuning, runs
 
@@ -92,6 +94,7 @@ class CheckpointObject(Open):
     step_number: int
 
 
+_METADATA = re.compile(r"metadata\[.+\]")
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -107,17 +110,18 @@ def create_job(
 
 
 @router.get("", operation_id="list_fine_tuning_jobs", dependencies=[CanRead], response_model=Page[JobObject])
-def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = None) -> Any:
-    """Runs as OpenAI's fine-tuning jobs, newest first."""
-    last = fine_tuning.run_id_of(after) if after else None
-    found = runs.list_runs(workspace, limit=limit + 1, after=last)
+def list_jobs(workspace: WorkspaceDep, request: Request, limit: Limit = 20, after: str | None = None) -> Any:
+    """Runs as OpenAI's fine-tuning jobs, newest first; with `metadata[key]=value` only those that carry it."""
+    last = fine_tuning.find(workspace, after).id if after else None
+    wanted = {key[9:-1]: value for key, value in request.query_params.items() if _METADATA.fullmatch(key)}
+    found = runs.list_runs(workspace, limit=limit + 1, after=last, metadata=wanted)
     return page([fine_tuning.view(workspace, run) for run in found], limit)
 
 
 @router.get("/{job_id}", operation_id="get_fine_tuning_job", dependencies=[CanRead], response_model=JobObject)
 def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """A job as OpenAI's SDKs read it; `run_id` leads to its stages and report."""
-    return fine_tuning.view(workspace, runs.get_run(workspace, fine_tuning.run_id_of(job_id)))
+    return fine_tuning.view(workspace, fine_tuning.find(workspace, job_id))
 
 
 @router.post(
@@ -125,7 +129,7 @@ def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
 )
 def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Stop a job for good. What is live stays live."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.find(workspace, job_id)
     queue.cancel(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -133,7 +137,7 @@ def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
 @router.post("/{job_id}/pause", operation_id="pause_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject)
 def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Save a checkpoint and stop. Nothing is lost; the machine is free."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.find(workspace, job_id)
     queue.pause(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -143,7 +147,7 @@ def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
 )
 def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Go on with a paused or failed job, from its last checkpoint."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.find(workspace, job_id)
     queue.resume(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -160,12 +164,14 @@ def list_events(
     stream: bool = False,
 ) -> Any:
     """Newest first; with `stream=true` (or Accept: text/event-stream) as server-sent events, oldest first."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.find(workspace, job_id)
     if wants_stream(request, stream):
         response: StreamingResponse = stream_events(workspace, request, run.id, fine_tuning.event_view)
         return response
-    before = int(after.rsplit("-", 1)[-1]) if after and after.rsplit("-", 1)[-1].isdigit() else 0
-    found = events.read(workspace.database, run.id, after=before, limit=limit + 1, newest_first=True)
+    before = (after or "0").removeprefix("ftevent-")
+    if not before.isdecimal():
+        raise NotFound(f"There is no event {after!r}.", hint="Send the last_id of the page before.", param="after")
+    found = events.read(workspace.database, run.id, after=int(before), limit=limit + 1, newest_first=True)
     return page([fine_tuning.event_view(event) for event in found], limit)
 
 
@@ -177,7 +183,7 @@ def list_events(
 )
 def list_checkpoints(workspace: WorkspaceDep, job_id: str, limit: Limit = 10, after: str | None = None) -> Any:
     """Checkpoints that are still on disk, newest first."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.find(workspace, job_id)
     found = fine_tuning.checkpoints(workspace, run)
     if after:
         ids = [item["id"] for item in found]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from tunesmith.errors import NotFound
 from tunesmith.store.artifacts import new_id
 from tunesmith.store.tables import Key
 from tunesmith.store.workspace import Workspace
@@ -47,6 +48,21 @@ def create_key(workspace: Workspace, name: str, scopes: Iterable[str]) -> str:
     with workspace.database.write() as session:
         session.add(_row(new_id("key"), name, secret, sorted(scopes)))
     return secret
+
+
+def list_keys(workspace: Workspace) -> list[Key]:
+    """Oldest first. What is kept of a key cannot be turned back into it."""
+    with workspace.database.read() as session:
+        return list(session.scalars(select(Key).order_by(Key.created_at)))
+
+
+def remove_key(workspace: Workspace, key_id: str) -> None:
+    """From now on nobody gets in with it. Raises NotFound."""
+    with workspace.database.write() as session:
+        key = session.get(Key, key_id)
+        if key is None:
+            raise NotFound(f"There is no key {key_id!r}.", hint="`tunesmith keys list` shows the ids.")
+        session.delete(key)
 
 
 def identify(workspace: Workspace, secret: str) -> Caller | None:

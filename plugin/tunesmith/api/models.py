@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
-from tunesmith.api.schemas import Open
+from tunesmith.api.schemas import Deleted, Open
 from tunesmith.recipes import models
 from tunesmith.serving import base_models
 
@@ -98,6 +98,13 @@ def list_base_models(workspace: WorkspaceDep) -> Any:
 def get_model(workspace: WorkspaceDep, name: str) -> Any:
     """A model by its name (the live version) or `name:version`: what it learnt from and how well it does."""
     return {**_model(models.find(workspace, name)), **models.card(workspace, name)}
+
+
+@openai_router.delete("/{name}", operation_id="delete_model", dependencies=[CanPublish], response_model=Deleted)
+def delete_model(workspace: WorkspaceDep, name: str) -> Any:
+    """Take a model away with all its versions; with `name:version` one version that is not live."""
+    models.remove(workspace, name)
+    return {"id": name, "object": "model", "deleted": True}
 
 
 @router.get("/{name}/versions", operation_id="list_model_versions", dependencies=[CanRead], response_model=VersionList)

@@ -1,18 +1,21 @@
 """Errors as callers get them: problem+json (RFC 9457), or OpenAI's shape on the OpenAI-compatible routes."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import TunesmithError, as_disk_full
 
 log = logging.getLogger(__name__)
 
+_MEMBER = re.compile(r".*\[.*\]$|(constrained|function)-")
 OPENAI = "OpenAI"  # the tag of routes whose errors take OpenAI's shape
 
 
@@ -66,6 +69,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TunesmithError, _on_tunesmith_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(OSError, _on_failed_write)
+    app.add_exception_handler(DBAPIError, _on_failed_write)
     app.add_exception_handler(Exception, _on_surprise)
 
 
@@ -89,20 +94,29 @@ async def _on_tunesmith_error(request: Request, error: Exception) -> JSONRespons
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    details = []
+    details, places = [], []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
-        details.append(f"{where or 'body'}: {item['msg']}")
-    param = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or None
-    return answer(
-        request, 422, "invalid_parameters", "; ".join(details), "See /docs for the parameters and an example.", param
-    )
+        # A place may go through the members of a union, which mean nothing to a caller.
+        parts = [str(part) for part in item["loc"] if not _MEMBER.match(str(part))]
+        places.append(".".join(parts[1:]) if item["type"] != "json_invalid" else "")
+        reason = f"not JSON ({item['ctx']['error']})" if item["type"] == "json_invalid" else item["msg"]
+        details.append(f"{places[-1] or 'body'}: {reason}")
+    text = "; ".join(dict.fromkeys(details)) + "."
+    hint = "See /docs for the parameters and an example."
+    return answer(request, 422, "invalid_parameters", text, hint, places[0] or None)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code, hint = _KNOWN.get(error.status_code, (f"http_{error.status_code}", "See /docs."))
     return answer(request, error.status_code, code, str(error.detail), hint)
+
+
+async def _on_failed_write(request: Request, error: Exception) -> JSONResponse:
+    full = as_disk_full(error)
+    if full is None:
+        raise error
+    return await _on_tunesmith_error(request, full)
 
 
 async def _on_surprise(request: Request, error: Exception) -> JSONResponse:

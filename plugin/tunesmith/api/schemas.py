@@ -33,3 +33,9 @@ class Open(BaseModel):
     """A response that may carry more than what is documented."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class Deleted(BaseModel):
+    id: str
+    object: str
+    deleted: bool = True

@@ -131,6 +131,15 @@ def publish(name: str, version: str) -> None:
 
 
 @models.command()
+def remove(name: str) -> None:
+    """Take a model away with all its versions, or one that is not live (name:version)."""
+    from tunesmith.recipes import models as service
+
+    service.remove(open_workspace(), name)
+    print(f"{name} is removed.")
+
+
+@models.command()
 def bases() -> None:
     """Base models that can be tuned here."""
     from tunesmith.serving import base_models
@@ -148,3 +157,21 @@ def create(name: str, scope: Annotated[list[str], typer.Option(help="read, train
     if unknown:
         raise BadInput(f"Unknown scope {', '.join(unknown)}.", hint=f"Scopes: {', '.join(service.SCOPES)}.")
     print(service.create_key(open_workspace(), name, scope))
+
+
+@keys.command("list")
+def list_keys(as_json: JsonFlag = False) -> None:
+    """Keys and what they may do; the keys themselves are not kept."""
+    from tunesmith.api import keys as service
+
+    rows = [{"id": key.id, "name": key.name, "scopes": key.scopes} for key in service.list_keys(open_workspace())]
+    print_rows(rows, ("id", "name", "scopes"), as_json)
+
+
+@keys.command("remove")
+def remove_key(key_id: str) -> None:
+    """Take a key away, at once."""
+    from tunesmith.api import keys as service
+
+    service.remove_key(open_workspace(), key_id)
+    print(f"{key_id} is removed.")

@@ -10,13 +10,15 @@ from typing import Any
 
 import httpx
 
-from tunesmith.errors import Unavailable
+from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
 from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
-MOST_TOKENS, LEAST_TOKENS = 1024, 64
+MOST_TOKENS, LEAST_TOKENS = 4096, 64
+REFUSED = (400, 413, 422)  # statuses that blame the request
+TOO_LONG = "context_length_exceeded"  # OpenAI's code
 
 
 @dataclass
@@ -56,7 +58,12 @@ class Examination:
 
     def _ask(self, client: httpx.Client, row: Row, room: int) -> Answered:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
-        answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
+        try:
+            answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
+        except BadInput as error:
+            if error.error_code != TOO_LONG:
+                raise
+            answer = ""  # as served it cannot be answered, and counts so
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
@@ -72,12 +79,15 @@ def answer_room(rows: Sequence[Row]) -> int:
 
 
 def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
-    """One chat completion. A model that is away, or answers nonsense, raises Unavailable."""
+    """One chat completion. Raises BadInput for a request that the server refuses, and Unavailable for a model that is
+    away or answers nonsense."""
     try:
         response = client.post(f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
         response.raise_for_status()
         return str(response.json()["choices"][0]["message"]["content"] or "")
     except httpx.HTTPStatusError as error:
+        if error.response.status_code in REFUSED:
+            raise refusal(error.response) from error
         retryable = error.response.status_code >= 500 or error.response.status_code == 429
         raise Unavailable(
             f"The model answered HTTP {error.response.status_code}: {error.response.text[:200]}",
@@ -86,6 +96,19 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
         ) from error
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
         raise Unavailable(f"The model did not answer: {error!r}", hint="Is the serving target running?") from error
+
+
+def refusal(response: httpx.Response) -> BadInput:
+    """What llama.cpp or Ollama says is wrong with a request, with OpenAI's code where callers look for it."""
+    try:
+        content = response.json()
+    except ValueError:
+        content = response.text
+    said = content.get("error") if isinstance(content, dict) else None
+    text = str(said.get("message") if isinstance(said, dict) else said or content)[:500].rstrip(".") + "."
+    if "context" in text and ("exceed" in text or "too long" in text):
+        return BadInput(text, code=TOO_LONG, hint="Send less text.", param="messages")
+    return BadInput(text, code="request_refused", hint="The model's server refused the request.")
 
 
 def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Callable[[str], None]) -> Metrics:

@@ -28,6 +28,8 @@ EXIT_RETRY = 76  # another system was away; the same work may go through later
 EXIT_DISK_FULL = 77
 PAUSE_GRACE_S = 300.0
 RESTART_GRACE_S = 10.0
+# For a stage that had no room to write its reason.
+_NO_ROOM = DiskFull("The disk is full.", hint="Free some disk space, then resume the run; nothing is lost.").as_dict()
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Worker:
             return queue.Result("retry")
         if status == EXIT_PAUSED or wish == "pause":
             return queue.Result("paused")
-        error = self._error(job) or _crashed(_how(status))
+        error = self._error(job) or (_NO_ROOM if status == EXIT_DISK_FULL else _crashed(_how(status)))
         if status == EXIT_DISK_FULL:
             return queue.Result("paused", error=error)
         crashed = status < 0 or error["code"] == "crashed"

@@ -1,10 +1,13 @@
 """Asking a published model: where it answers, and the request as its target understands it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import BadInput
 from tunesmith.recipes.context import target_for
+from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Deployment, Endpoint
 from tunesmith.store.tables import ModelVersion
@@ -24,19 +27,25 @@ def prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
 ) -> tuple[Endpoint, dict[str, Any]]:
     """`asked` is a chat completion's body; the answer will be held to the task's format."""
-    plain = [message for message in map(_plain, asked["messages"]) if message is not None]
-    constraint = task_of(version).constraint(plain) if len(plain) == len(asked["messages"]) else None
-    return address(workspace, pool, version, asked, constraint)
+    said = [_as_text(message) for message in asked["messages"]]
+    readable = all(isinstance(message.get("content"), str) for message in said)
+    constraint = task_of(version).constraint([_plain(message) for message in said]) if readable else None
+    return address(workspace, pool, version, {**asked, "messages": said}, constraint)
 
 
 def address(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any], constraint: Constraint | None
 ) -> tuple[Endpoint, dict[str, Any]]:
-    """Where the model answers, and the body as its target understands it, held to `constraint`."""
+    """Where the model answers, and the body as its target understands it, held to `constraint`.
+
+    A caller who names no temperature gets the answers that were measured: the most likely ones.
+    """
     deployment = Deployment.from_dict(version.deployment)
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
-    return endpoint, target.body({**asked, "model": endpoint.model}, constraint)
+    given = {key: value for key, value in asked.items() if value is not None}
+    given["messages"] = [_harmless(message, _control_tokens(deployment.hf_dir)) for message in asked["messages"]]
+    return endpoint, target.body({"temperature": 0, **given, "model": endpoint.model}, constraint)
 
 
 def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:
@@ -48,7 +57,8 @@ def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:
     insists = choice == "required" or (isinstance(choice, dict) and choice.get("type") == "function")
     if version.task["name"] != "extraction" or not insists or len(tools) != 1:
         return None
-    name = tools[0].get("function", {}).get("name")
+    function = tools[0].get("function")
+    name = function.get("name") if isinstance(function, Mapping) else None
     return str(name) if name else None
 
 
@@ -69,11 +79,44 @@ def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:
     return content
 
 
-def _plain(message: dict[str, Any]) -> Message | None:
-    """A text message, or None for what a small text model cannot be asked (images, tool calls)."""
+@lru_cache(32)
+def _control_tokens(hf_dir: str) -> tuple[str, ...]:
+    folder = Path(hf_dir)
+    return tuple(HfFolder(folder).control_tokens) if (folder / "tokenizer.json").is_file() else ()
+
+
+def _harmless(message: Mapping[str, Any], control: Sequence[str]) -> dict[str, Any]:
+    """The message unable to end its turn or to begin another: a document in it is data, and never a template."""
+    text = message.get("content")
+    if not isinstance(text, str):
+        return dict(message)
+    for token in control:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return {**message, "content": text}
+
+
+def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with text for its content; without any where an assistant only calls tools. Raises BadInput."""
     role, content = message.get("role"), message.get("content")
     if role not in ("system", "user", "assistant", "tool", "developer"):
         raise BadInput(f"Unknown role {role!r}.", hint="Use system, user or assistant.", param="messages")
-    if isinstance(content, list) and all(part.get("type") == "text" for part in content):
-        content = "".join(part["text"] for part in content)
-    return Message(role=role, content=content) if isinstance(content, str) else None
+    if isinstance(content, list):
+        content = "".join(map(_part, content))
+    if not isinstance(content, str) and not (content is None and role == "assistant"):
+        raise _not_text(f"the content of a {role} message is {type(content).__name__}")
+    return {**message, "role": "system" if role == "developer" else role, "content": content}
+
+
+def _part(part: Any) -> str:
+    if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+        kind = part.get("type") if isinstance(part, Mapping) else part
+        raise _not_text(f"a part of a message is {str(kind)[:40]!r}")
+    return str(part["text"])
+
+
+def _not_text(what: str) -> BadInput:
+    return BadInput(f"Only text can be answered: {what}.", hint="Send text; read images first.", param="messages")
+
+
+def _plain(message: Mapping[str, Any]) -> Message:
+    return Message(role=message["role"], content=message["content"])

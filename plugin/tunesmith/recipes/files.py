@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from tunesmith.datasets import formats, sources
@@ -99,16 +99,16 @@ def get_file(workspace: Workspace, file_id: str) -> File:
 def list_files(
     workspace: Workspace, *, purpose: str | None, limit: int, after: str | None, ascending: bool
 ) -> list[File]:
-    query = select(File)
-    order = File.created_at.asc() if ascending else File.created_at.desc()
+    query, place = select(File), tuple_(File.created_at, File.id)
     if purpose:
         query = query.where(File.purpose == purpose)
     if after:
         last = get_file(workspace, after)
-        edge = File.created_at > last.created_at if ascending else File.created_at < last.created_at
-        query = query.where(edge)
+        edge = tuple_(last.created_at, last.id)
+        query = query.where(place > edge if ascending else place < edge)
+    order = [column.asc() if ascending else column.desc() for column in (File.created_at, File.id)]
     with workspace.database.read() as session:
-        return list(session.scalars(query.order_by(order).limit(limit)))
+        return list(session.scalars(query.order_by(*order).limit(limit)))
 
 
 def delete_file(workspace: Workspace, file_id: str) -> None:

@@ -10,6 +10,7 @@ from tunesmith.errors import BadInput, NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs
 from tunesmith.recipes.schema import Evaluation, Gate, Publish, Recipe, Source, TaskSpec, Training
+from tunesmith.serving import base_models
 from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import Event, Job, Run
 from tunesmith.store.workspace import Workspace
@@ -25,6 +26,17 @@ def run_id_of(job_id: str) -> str:
     return f"run-{job_id.removeprefix('ftjob-')}"
 
 
+def find(workspace: Workspace, job_id: str) -> Run:
+    """The run behind a fine-tuning job. Raises NotFound."""
+    try:
+        return runs.get_run(workspace, run_id_of(job_id))
+    except NotFound as error:
+        if error.message.startswith("There is no run"):
+            hint = "List the jobs to see what is there."
+            raise NotFound(f"There is no fine-tuning job {job_id!r}.", hint=hint, param="job_id") from error
+        raise
+
+
 def job_id_of(run: Run) -> str:
     return f"ftjob-{run.id.removeprefix('run-')}"
 
@@ -37,6 +49,11 @@ def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str |
     for name in ("training_file", "validation_file"):
         if request.get(name):
             _require_training_file(workspace, request[name], name)
+    try:
+        base_models.require(request["model"], workspace.settings)
+    except NotFound as error:
+        error.param = "model"  # its name here
+        raise
     run_id = new_id("run")
     recipe = implicit_recipe(workspace, request, run_id)
     return runs.create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, run_id=run_id)

@@ -2,9 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import Conflict, NotFound
@@ -107,6 +108,26 @@ def roll_back(workspace: Workspace, name: str) -> ModelVersion:
     if not before:
         raise Conflict(f"{name} has no version before {live.version}.", hint="There is nothing to roll back to.")
     return make_live(workspace, name, before[0].version, "model.rolled_back")
+
+
+def remove(workspace: Workspace, name: str) -> None:
+    """Take a model away with all its versions, or one version that is not live (`name:version`): its route, its tags
+    at the target, its GGUF, and last our books, so that it can be done again. Raises NotFound, Conflict."""
+    found, live = find(workspace, name), live_version(workspace, name.partition(":")[0])
+    whole = ":" not in name
+    if not whole and live is not None and live.version == found.version:
+        raise Conflict(f"{found.name}:{found.version} is live.", hint="Publish another version first.")
+    rows = list_versions(workspace, name) if whole else [found]
+    if whole:
+        publish.withdraw(name, workspace.settings)
+    for row in rows:
+        deployment = Deployment.from_dict(row.deployment)
+        target_for(workspace.settings, deployment.target).remove(deployment)
+        Path(deployment.gguf).unlink(missing_ok=True)
+    with workspace.database.write() as session:
+        if whole:
+            session.execute(delete(Model).where(Model.name == name))
+        session.execute(delete(ModelVersion).where(ModelVersion.id.in_([row.id for row in rows])))
 
 
 def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Recipes and their runs: the operations that the API, the agents' tools and the command line share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +129,19 @@ def get_run(workspace: Workspace, run_id: str) -> Run:
 
 
 def list_runs(
-    workspace: Workspace, *, limit: int = 20, after: str | None = None, recipe: str | None = None
+    workspace: Workspace,
+    *,
+    limit: int = 20,
+    after: str | None = None,
+    recipe: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[Run]:
-    """Newest first; `after` is the id of the last run of the page before."""
+    """Newest first; `after` is the id of the last run of the page before, `metadata` what a job's must have."""
     query = select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
     if recipe:
         query = query.where(Run.recipe_name == recipe)
+    for key, value in (metadata or {}).items():
+        query = query.where(Run.request[("metadata", key)].as_string() == value)
     with workspace.database.read() as session:
         if after:
             last = session.get(Run, after)

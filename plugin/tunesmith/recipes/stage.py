@@ -3,7 +3,6 @@
 Leaves `outcome.json` or `error.json` in the job's folder; its exit status says which, see `jobs.worker`.
 """
 
-import errno
 import logging
 import signal
 import sys
@@ -12,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import DiskFull, NotFound, TunesmithError, Unavailable
+from tunesmith.errors import NotFound, TunesmithError, Unavailable, as_disk_full
 from tunesmith.jobs.process import exit_when_parent_dies
 from tunesmith.jobs.worker import EXIT_DISK_FULL, EXIT_PAUSED, EXIT_RETRY
 from tunesmith.recipes import stages
@@ -57,10 +56,8 @@ def _leave(folder: Path, error: Exception) -> int:
         return EXIT_PAUSED
     traceback.print_exception(error)
     status = 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        error = DiskFull("The disk is full.", hint="Free some disk space, then resume the job; nothing is lost.")
-    if isinstance(error, DiskFull):
-        status = EXIT_DISK_FULL
+    if full := as_disk_full(error):
+        error, status = full, EXIT_DISK_FULL
     elif isinstance(error, Unavailable) and error.retryable:
         status = EXIT_RETRY
     try:

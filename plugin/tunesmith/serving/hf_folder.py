@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import BadInput, ParityError
+from tunesmith.errors import BadInput
 
 # Beyond this a context costs more memory than a home server likes: 4 slots of it are held.
 MAX_CONTEXT = 4096
@@ -139,6 +139,12 @@ class HfFolder:
                 stops.append(first)
         return stops
 
+    @cached_property
+    def control_tokens(self) -> list[str]:
+        """Special tokens that the template writes: a text with one of them in it could end its own turn."""
+        added = self._json("tokenizer.json").get("added_tokens", [])
+        return [t["content"] for t in added if t.get("special") and t["content"] in self.template]
+
     def _is_special(self, token: str) -> bool:
         return any(t.content == token for t in self.tokenizer.get_added_tokens_decoder().values())
 
@@ -162,13 +168,6 @@ class HfFolder:
         if metadata.get("tokenizer.chat_template") != self.template:
             found.append("the chat template is another one")
         return found
-
-    def require_tokenizer(self) -> None:
-        if not (self.path / "tokenizer.json").is_file():
-            raise ParityError(
-                f"{self.path.name} has no tokenizer.json, so nobody can tell what training saw.",
-                hint="Save the model with a fast tokenizer.",
-            )
 
 
 def _without_generation_marks(template: str) -> str:

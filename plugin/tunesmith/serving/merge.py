@@ -5,7 +5,6 @@ plain LoRA (DoRA, trained biases, whole modules) goes through PEFT. torch is imp
 processes call them.
 """
 
-import errno
 import json
 import math
 import re
@@ -13,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import BadInput, DiskFull, NotFound
+from tunesmith.errors import BadInput, NotFound, as_disk_full
 
 if TYPE_CHECKING:
     import torch
@@ -39,10 +38,10 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
         else:
             _merge_with_peft(base, adapter, partial)
         _copy_companions(base, partial)
-    except OSError as error:
+    except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            raise DiskFull("The merged model does not fit on the disk.", hint="Free some space.") from error
+        if full := as_disk_full(error):
+            raise full from error
         raise
     partial.rename(out)
 

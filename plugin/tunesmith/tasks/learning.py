@@ -17,6 +17,9 @@ ALIGNED = 0.97  # share of copied values that begin (end) where a line begins (e
 SHAPED = 0.97  # share of values that look like others
 MAX_SHAPES = 16
 ENOUGH = 16  # values seen before anything is concluded from them
+# What never happened in so many values happens in at most 5 % of others (the rule of three); from fewer, nothing is
+# made impossible: a null, a fraction, a longer text.
+NEVER = 60
 LOOK_AT = 1000  # samples, evenly spread, that grounding is measured on
 MAX_KEYS = 40
 MAX_CHOICES = 20
@@ -67,7 +70,7 @@ def learn_fields(samples: Sequence[Sample], order: Sequence[str]) -> list[Field]
         field = Field(
             name,
             kind,
-            nullable=len(given) < len(values) or not given,
+            nullable=len(given) < max(len(values), NEVER),
             optional=len(values) < len(samples),
             schema=schema,
         )
@@ -81,7 +84,7 @@ def _kind(values: Sequence[Any]) -> tuple[Kind, dict[str, Any] | None]:
         return "string", None
     if types == {bool}:
         return "boolean", None
-    if types == {int}:
+    if types == {int} and len(values) >= NEVER:
         return "integer", None
     if types and types <= {int, float}:
         return "number", None
@@ -115,7 +118,8 @@ def _ground(field: Field, samples: Sequence[Sample], cuts: dict[str, list[Cuts]]
     if field.kind not in ("string", "money", "date") or not pairs:
         return field
     longest = max(len(value) for _, value in pairs)
-    field = replace(field, max_length=max(16, 2 * longest), grounding="free", literals=(), shapes=())
+    room = max(16, 2 * longest) if len(pairs) >= NEVER else max(200, 4 * longest)
+    field = replace(field, max_length=room, grounding="free", literals=(), shapes=())
     if len(pairs) < ENOUGH:
         return field
     if field.kind != "string":
@@ -158,7 +162,10 @@ def _with_shapes(field: Field, values: Sequence[str]) -> Field:
     if not looks or covered < SHAPED * counts.total():
         return field
     # A date or amount that recurs outside its documents is a labelling error, and would attract uncertain answers.
-    return replace(field, shapes=tuple(known), dates=_orders(values), literals=(), starts_line=False, ends_line=False)
+    words = tuple(v for v in field.literals if not any(c.isdigit() for c in v))
+    return replace(
+        field, shapes=tuple(known), dates=_orders(values), literals=words, starts_line=False, ends_line=False
+    )
 
 
 def _orders(values: Sequence[str]) -> tuple[str, ...]:

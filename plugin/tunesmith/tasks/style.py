@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")|-?\d[\d.eE+-]*')
 _FENCE = re.compile(r"\A```[A-Za-z]*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -75,13 +76,18 @@ def find_style(answers: Sequence[str]) -> tuple[Style, float]:
     """The style that reproduces most answers, and the share of answers that it reproduces (0 to 1)."""
     sample = answers[:: max(1, len(answers) // 300)]
     fence = next((a.strip().split("\n", 1)[0] for a in sample if a.strip().startswith("```")), None)
-    parsed = [(a.strip(), o) for a in sample if (o := parse_object(a, fenced=True)) is not None]
+    parsed = [(_even(a.strip()), o) for a in sample if (o := parse_object(a, fenced=True)) is not None]
     best, share = Style(), 0.0
     for style in _variants(fence):
-        hits = sum(style.dump(value) == text for text, value in parsed) / max(1, len(sample))
+        hits = sum(_even(style.dump(value)) == text for text, value in parsed) / max(1, len(sample))
         if hits > share:
             best, share = style, hits
     return best, share
+
+
+def _even(text: str) -> str:
+    """JSON with every number alike: 10.50 is no matter of style, and is lost in reading."""
+    return _NUMBER.sub(lambda match: match[1] or "0", text)
 
 
 def _variants(fence: str | None) -> Iterable[Style]:

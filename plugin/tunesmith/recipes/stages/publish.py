@@ -12,8 +12,10 @@ from tunesmith.serving.targets.base import Deployment
 
 def run(context: Context) -> dict[str, Any]:
     evaluation, built = context.outcome("evaluate"), context.outcome("build")
-    gate.require(evaluation["gate"])
     deployment = Deployment.from_dict(evaluation["deployment"])
+    for weights in Path(deployment.hf_dir).glob("*.safetensors"):
+        weights.unlink()  # half a gigabyte a run, live or not, that the adapter and the base give again
+    gate.require(evaluation["gate"])
     publish.promote(target_for(context.settings, deployment.target), deployment, context.settings)
     models.record(
         context.workspace,
@@ -30,7 +32,5 @@ def run(context: Context) -> dict[str, Any]:
     )
     # After our own books: a route to the embedded target leads back to this service, which must know the model.
     route = publish.route(deployment, context.settings) if context.recipe.publish.litellm else None
-    for weights in Path(deployment.hf_dir).glob("*.safetensors"):
-        weights.unlink()  # half a gigabyte a run that the adapter and the base give again
     context.say(f"{context.recipe.model_name}:{context.version} is live.", data={"route": route})
     return {"model": context.recipe.model_name, "version": context.version, "route": route}

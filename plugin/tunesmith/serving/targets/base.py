@@ -119,7 +119,7 @@ class Target(Protocol):
         ...
 
     def remove(self, deployment: Deployment) -> None:
-        """Take one version away. Harmless when it is gone; refuses nothing that is live elsewhere."""
+        """Take one version away, and the live tag where it is this one. Harmless when it is gone."""
         ...
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:

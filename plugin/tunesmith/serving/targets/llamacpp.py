@@ -52,7 +52,7 @@ class LlamaCppTarget:
         gguf_file.read_seal(Path(deployment.gguf))
 
     def remove(self, deployment: Deployment) -> None:
-        """The export belongs to its job's folder and goes with it."""
+        """Nothing was copied here."""
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         body = {**request, "cache_prompt": True}

@@ -50,7 +50,8 @@ class OllamaTarget:
                     files={candidate.gguf.name: seal.digest},
                     template=wanted.template,
                     system=wanted.system,
-                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx},
+                    # Ollama would draw answers at random; what was measured are the most likely ones.
+                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx, "temperature": 0},
                     license=wanted.license,
                     quantize=wanted.quantize,
                 )
@@ -112,10 +113,10 @@ class OllamaTarget:
             ollama.unload(tag)
 
     def remove(self, deployment: Deployment) -> None:
-        """Raises Conflict for the live version."""
+        live = f"{deployment.name}:latest"
         with self._ollama() as ollama:
-            if ollama.tags().get(f"{deployment.name}:latest") == deployment.digest:
-                raise Conflict(f"{deployment.model} is live.", hint="Publish another version first.")
+            if ollama.tags().get(live) == deployment.digest:
+                ollama.delete(live)
             ollama.delete(deployment.model)
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
@@ -179,6 +180,7 @@ class _Wanted:
             "system": (shown.get("system") or None, self.system),
             "stop": (sorted(parameters.get("stop", [])), sorted(self.stop)),
             "num_ctx": ([int(float(v)) for v in parameters.get("num_ctx", [])], [self.num_ctx]),
+            "temperature": ([float(v) for v in parameters.get("temperature", [])], [0.0]),
             "export": (self.license in license, True),
         }
         return [f"{key} is {said!r}, not {wanted!r}" for key, (said, wanted) in pairs.items() if said != wanted]
