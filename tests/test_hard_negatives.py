@@ -299,10 +299,10 @@ def test_a_second_run_trains_on_what_the_first_got_wrong_beside_general_rows(ser
         "gate": {"format_adherence": None, "not_worse_than": "none", "forgetting": 1.0},
     }
     http.post("/v1/recipes", json=recipe).raise_for_status()
-    first = service.finished(http.post("/v1/recipes/kinds/runs").json()["id"])
+    first = service.finished(http.post("/v1/recipes/kinds/runs").json()["id"], 600)
     assert first["status"] == "succeeded", first["error"]
     assert first["stages"][0]["outcome"]["report"]["hard_negatives"] is None
-    second = service.finished(http.post("/v1/recipes/kinds/runs").json()["id"])
+    second = service.finished(http.post("/v1/recipes/kinds/runs").json()["id"], 600)
     assert second["status"] == "succeeded", second["error"]
     report = second["stages"][0]["outcome"]["report"]
     assert report["hard_negatives"]["model"] == f"kinds:{first['id']}"
