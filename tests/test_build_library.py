@@ -174,6 +174,22 @@ def test_a_preset_takes_its_fields_from_the_server(workspace: Workspace, fake: F
     assert json.loads(gpt.rows()["7"][0].answer) == [{"field": "Total", "value": "7.50"}]
 
 
+def test_odd_documents_become_rows_and_a_long_one_is_cut_in_the_middle(
+    workspace: Workspace, fake: FakePaperless
+) -> None:
+    odd = {1: "\x00 Total 1.50 EUR", 2: "סך הכול \u202b2.50\u202c EUR", 3: "Total 3.50 EUR\n" + "x y " * 1_250_000}
+    for number, content in odd.items():
+        fake.edit(number, content=content)
+    built = Built(workspace, 1)
+    rows = built.rows()
+    assert len(rows) == COUNT
+    assert odd[2] in rows["2"][0].prompt[-1]["content"]
+    assert json.loads(rows["3"][0].answer)["amount"] == "3.50"
+    assert rows["3"][0].provenance["cut_characters"] > 4_900_000
+    assert built.outcome["report"]["cut_documents"] == 1
+    assert (built.folder / "train.jsonl").stat().st_size < 1_000_000
+
+
 def test_an_interrupted_build_goes_on_where_the_library_stopped(workspace: Workspace, fake: FakePaperless) -> None:
     fake.cut = [True] * 5
     with pytest.raises(Unavailable) as caught:
