@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?=
-LARGE := n8n llamafactory
+LARGE := n8n llamafactory axolotl
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo stop check test test-real bench format openapi samples clean

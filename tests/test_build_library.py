@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from fakes.paperless import FakePaperless
 from test_paperless import document, lines
+from tunesmith.datasets.build import version_id
+from tunesmith.datasets.report import DatasetReport
 from tunesmith.errors import Unavailable
 from tunesmith.jobs import events
 from tunesmith.recipes import models, suggest
@@ -18,7 +21,7 @@ from tunesmith.recipes.models import Release
 from tunesmith.recipes.schema import Recipe
 from tunesmith.recipes.stages import build
 from tunesmith.settings import Settings
-from tunesmith.store.tables import Job, Run
+from tunesmith.store.tables import Job, Run, Suggestion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.extraction import Extraction
@@ -114,6 +117,46 @@ def test_a_corrected_document_is_one_weighted_row_and_one_pair(workspace: Worksp
     assert [m["role"] for m in pair["input"]["messages"]] == ["system", "user"]
 
 
+def test_another_rejected_answer_is_another_version(workspace: Workspace, fake: FakePaperless) -> None:
+    """Pairs were not hashed: a version with the same rows and other pairs took the place of the first, or was lost."""
+    spec: dict[str, Any] = {
+        "sources": [{"paperless": {}}, {"corrections": {"model": "shops"}}],
+        "task": {"schema": {"amount": "money"}},
+    }
+    plain = Built(workspace, 1, **{**spec, "sources": [{"paperless": {}}]})
+    assert not (plain.folder / "preferences.jsonl").exists()
+    for number in range(1, 13):
+        suggest.record(workspace, number, "shops", {"amount": "1.00"})
+        fake.edit(number, custom_fields=[{"field": 1, "value": f"EUR{number}.75"}])
+    first = Built(workspace, 2, **spec)
+    with workspace.database.write() as session:  # an earlier answer to the same documents, which was wrong, too
+        for known in list(session.scalars(select(Suggestion))):
+            values = {c.name: getattr(known, c.name) for c in Suggestion.__table__.columns}
+            earlier = {"id": f"{known.id}-0", "answer": {"amount": "2.00"}, "created_at": known.created_at - 60}
+            session.add(Suggestion(**{**values, **earlier}))
+    second = Built(workspace, 3, **spec)
+    assert (first.folder / "train.jsonl").read_bytes() == (second.folder / "train.jsonl").read_bytes()
+    assert second.outcome["version"] != first.outcome["version"]
+    assert second.outcome["preferences"] == 2 * first.outcome["preferences"] > 0
+    for built in (first, second):
+        pairs = (built.folder / "preferences.jsonl").read_text().splitlines()
+        assert len(pairs) == built.outcome["preferences"] == built.outcome["report"]["preference_pairs"]
+        assert version_id(built.folder) == built.outcome["version"]
+        assert json.loads((built.folder / "report.json").read_text())["version"] == built.outcome["version"]
+
+
+def test_a_version_from_before_keeps_its_name_and_is_read(workspace: Workspace, fake: FakePaperless) -> None:
+    """Its pairs are not in its name: nothing computes the name anew."""
+    built = Built(workspace, 1)
+    (built.folder / "preferences.jsonl").write_text('{"input": {"messages": []}}\n')
+    again = Built(workspace, 2, sources=[{"dataset": "shops"}], task={})
+    assert again.outcome["version"] == built.outcome["version"]
+    report = json.loads((built.folder / "report.json").read_text())
+    for new in ("hard_negatives", "general", "preference_pairs"):
+        del report[new]
+    assert DatasetReport.model_validate(report).version == built.outcome["version"]
+
+
 def test_a_corrected_document_of_the_held_out_set_is_not_trained_on(workspace: Workspace, fake: FakePaperless) -> None:
     suggest.record(workspace, 3, "shops", {"amount": "1.00"})
     fake.edit(3, tags=[1, 2], custom_fields=[{"field": 1, "value": "EUR3.75"}])
@@ -129,6 +172,22 @@ def test_a_preset_takes_its_fields_from_the_server(workspace: Workspace, fake: F
     assert json.loads(built.rows()["7"][0].answer) == {"Total": "7.50"}
     gpt = Built(workspace, 2, task={"preset": "paperless_gpt", "prompt": "{content}\n{custom_fields}"})
     assert json.loads(gpt.rows()["7"][0].answer) == [{"field": "Total", "value": "7.50"}]
+
+
+def test_odd_documents_become_rows_and_a_long_one_is_cut_in_the_middle(
+    workspace: Workspace, fake: FakePaperless
+) -> None:
+    odd = {1: "\x00 Total 1.50 EUR", 2: "סך הכול \u202b2.50\u202c EUR", 3: "Total 3.50 EUR\n" + "x y " * 1_250_000}
+    for number, content in odd.items():
+        fake.edit(number, content=content)
+    built = Built(workspace, 1)
+    rows = built.rows()
+    assert len(rows) == COUNT
+    assert odd[2] in rows["2"][0].prompt[-1]["content"]
+    assert json.loads(rows["3"][0].answer)["amount"] == "3.50"
+    assert rows["3"][0].provenance["cut_characters"] > 4_900_000
+    assert built.outcome["report"]["cut_documents"] == 1
+    assert (built.folder / "train.jsonl").stat().st_size < 1_000_000
 
 
 def test_an_interrupted_build_goes_on_where_the_library_stopped(workspace: Workspace, fake: FakePaperless) -> None:

@@ -69,6 +69,7 @@ class FakePaperless:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
             def do_GET(self) -> None:
                 self._answer(*fake.answer(self.path, dict(self.headers.items())))

@@ -148,6 +148,16 @@ def _print_report(report: dict[str, Any]) -> None:
         console.print(f"  {item['reason']}")
     if refused > 20:
         console.print(f"  … and {refused - 20} more: --json lists them.")
+    if hard := report.get("hard_negatives"):
+        console.print(
+            f"{hard['model']} got {hard['wrong']} of {hard['asked']} training rows wrong: they count "
+            f"{hard['weight']:g} times; {hard['set_aside']} others set aside"
+        )
+    if general := report.get("general"):
+        console.print(
+            f"{general['rows']} general rows of {general['source']} ({general['share']:.0%} of training), "
+            f"{general['held_out']} kept to measure forgetting"
+        )
     for gate in report["gates"]:
         mark = "ok" if gate["passed"] else "NOT MET" if gate["required"] else "warning"
         bound = gate["bound"].replace("_", " ")

@@ -59,7 +59,9 @@ def load(workspace: Workspace, path: Path) -> Recipe:
     """Read a recipe; files that it names by a path (relative to the recipe) are uploaded, once."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for source in document.get("sources", []) if isinstance(document, dict) else []:
+        known = document if isinstance(document, dict) else {}
+        options = known.get("dataset")
+        for source in (*known.get("sources", []), options.get("mix") if isinstance(options, dict) else None):
             _upload(workspace, path.parent, source)
         _read_prompt(path.parent, document)
         return Recipe.model_validate(document)

@@ -29,9 +29,15 @@ def evaluation_table(report: dict[str, Any]) -> Table:
         shares += [figures.get("macro_f1") or 0.0] if labelled else []
         shares += [figures["field_accuracy"], figures["exact"]]
         table.add_row(LABELS.get(name, name), *(f"{100 * share:.1f} %" for share in shares))
+    captions = []
+    if lost := report.get("forgetting"):
+        captions.append(
+            f"general answers: {100 * lost['tuned']:.1f} % like the expected ones, base {100 * lost['base']:.1f} %, "
+            f"lost {100 * lost['lost']:.1f} ± {100 * lost['error']:.1f} points on {lost['rows']} rows"
+        )
     mistakes = measured.get("tuned", {}).get("confusions", [])[:3]
     if mistakes:
-        table.caption = "taken for another: " + ", ".join(
-            f"{m['expected'] or 'nothing'} for {m['answered'] or 'nothing'} ({m['rows']})" for m in mistakes
-        )
+        named = [f"{m['expected'] or 'nothing'} for {m['answered'] or 'nothing'} ({m['rows']})" for m in mistakes]
+        captions.append("taken for another: " + ", ".join(named))
+    table.caption = "\n".join(captions) or None
     return table

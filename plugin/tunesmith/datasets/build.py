@@ -16,7 +16,7 @@ from tunesmith.datasets.measures import Measures
 from tunesmith.datasets.options import DatasetOptions
 from tunesmith.datasets.privacy import Guard
 from tunesmith.datasets.report import DatasetReport
-from tunesmith.datasets.splits import SPLITS, SplitSpec
+from tunesmith.datasets.splits import EXTRAS, PREFERENCES, SPLITS, SplitSpec
 from tunesmith.datasets.staging import Staged
 from tunesmith.errors import BadInput
 from tunesmith.tasks.base import Task, infer_task
@@ -72,10 +72,14 @@ def build(
             staging.unlink()
     train = list(islice(read_rows(out / "train.jsonl"), LEARN_FROM))
     fitted = infer_task(train) if task is None else task.fit(train)
-    report = summary.report(
-        fitted, staged, train, sizes, suspects, version=version_id(out), options=options, context=context
-    )
-    (out / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    report = summary.report(fitted, staged, train, sizes, suspects, version="", options=options, context=context)
+    return seal(out, report)
+
+
+def seal(folder: Path, report: DatasetReport) -> DatasetReport:
+    """The report under the version that the folder's content has now, written as its report.json."""
+    report = report.model_copy(update={"version": version_id(folder)})
+    (folder / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     return report
 
 
@@ -151,9 +155,9 @@ def _nothing(staged: Staged) -> BadInput:
 
 
 def version_id(folder: Path) -> str:
-    """First 16 hex digits of the SHA-256 over the splits' names and bytes."""
+    """First 16 hex digits of the SHA-256 over the names and bytes of the splits, and of what else a version holds."""
     content = hashlib.sha256()
-    for name in SPLITS:
+    for name in (*SPLITS, *(extra for extra in (*EXTRAS, PREFERENCES) if (folder / f"{extra}.jsonl").exists())):
         content.update(f"{name}\0".encode())
         with (folder / f"{name}.jsonl").open("rb") as stream:
             while block := stream.read(1 << 20):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets.splits import SPLITS
+from tunesmith.datasets.splits import EXTRAS, SPLITS
 from tunesmith.tasks.conversation import read_rows
 
 
@@ -17,7 +17,7 @@ def card(name: str, folder: Path, report: Mapping[str, Any], licence: str | None
         f"{report['rows_kept']} rows for the task `{report['task']}`"
         + (f", {pairs} of them preference pairs" if pairs else "")
         + f"; {report['characters']['mean']} characters a row on average.",
-        "## Splits\n\n" + _table(("split", "rows"), report["splits"].items()),
+        "## Splits\n\n" + _table(("split", "rows"), [*report["splits"].items(), *_beside(report)]),
         "## Where the rows come from\n\n" + _table(("origin", "rows"), origins.most_common(20)),
         "## What was left out\n\n" + _left_out(report),
         "## Quality gates\n\n" + _gates(report),
@@ -31,13 +31,26 @@ def _origins(folder: Path) -> tuple[Counter[str], int]:
     """Rows by origin, and how many are preference pairs."""
     origins: Counter[str] = Counter()
     pairs = 0
-    for split in SPLITS:
+    for split in (*SPLITS, *(extra for extra in EXTRAS if (folder / f"{extra}.jsonl").exists())):
         for row in read_rows(folder / f"{split}.jsonl"):
             known = row.provenance
             words = [str(known[key]) for key in ("source", "generator", "file", "format") if known.get(key)]
             origins[", ".join(words) or "unknown"] += 1
             pairs += row.rejected is not None
     return origins, pairs
+
+
+def _beside(report: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """What lies beside the splits, and how many rows a model was asked first."""
+    general, hard = report.get("general") or {}, report.get("hard_negatives") or {}
+    counts = {
+        f"general, trained on too ({general.get('source')})": general.get("rows", 0),
+        "general, to measure forgetting": general.get("held_out", 0),
+        f"of train, wrong by {hard.get('model')}: {hard.get('weight', 1):g} times the weight": hard.get("wrong", 0),
+        f"right by {hard.get('model')} and set aside": hard.get("set_aside", 0),
+        "preference pairs of corrections": report.get("preference_pairs", 0),
+    }
+    return [(what, count) for what, count in counts.items() if count]
 
 
 def _left_out(report: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets.splits import SPLITS, digest
+from tunesmith.datasets.splits import EXTRAS, SPLITS, digest
 from tunesmith.tasks.conversation import Row, read_rows
 
 EXAMPLES = 5  # of each kind
@@ -65,7 +65,7 @@ def diff(old: Path, new: Path, *, labels: tuple[str, str]) -> Diff:
 
 def _index(folder: Path) -> _Index:
     index: _Index = defaultdict(dict)
-    for split in SPLITS:
+    for split in (*SPLITS, *(extra for extra in EXTRAS if (folder / f"{extra}.jsonl").exists())):
         for line, row in enumerate(read_rows(folder / f"{split}.jsonl")):
             prompt = digest("\x1f".join(m["role"] + m["content"] for m in row.prompt))
             answer = digest(row.answer if row.rejected is None else f"{row.answer}\x1f{row.rejected}")

@@ -86,9 +86,11 @@ class _Source:
         self.hint = "Export another split, or another format."
 
     def rows(self, split: str) -> Iterator[Row]:
-        path = self._version / f"{split}.jsonl"
-        if path.exists():
-            yield from read_rows(path)
+        """With the training rows, the general ones that are trained on beside them."""
+        for name in (split, "general") if split == "train" else (split,):
+            path = self._version / f"{name}.jsonl"
+            if path.exists():
+                yield from read_rows(path)
 
     def written_as(self, write: Any, splits: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """What `write` makes of each row; those that it refuses are counted."""

@@ -15,9 +15,10 @@ def mark(entries: Iterable[Entry], earlier: Sequence[Path]) -> None:
     the next is compared with.
     """
     known: dict[str, Split] = {}
-    for name in ("train", "validation"):
+    trained: tuple[tuple[str, Split], ...] = (("set_aside", "train"), ("train", "train"), ("validation", "validation"))
+    for name, split in trained:
         for folder in earlier[-1:]:
-            known.update(dict.fromkeys(_keys(folder / f"{name}.jsonl"), name))
+            known.update(dict.fromkeys(_keys(folder / f"{name}.jsonl"), split))
     for folder in earlier:
         known.update(dict.fromkeys(_keys(folder / "test.jsonl"), "test"))
     for entry in entries:

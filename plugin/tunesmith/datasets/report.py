@@ -58,6 +58,26 @@ class Readiness(BaseModel):
     advice: list[str]
 
 
+class HardNegatives(BaseModel):
+    """Training rows that a model was asked before they were trained on. Rows that it had
+    wrong count `weight` times, and `set_aside` of those that it had right are left out."""
+
+    model: str
+    asked: int
+    wrong: int
+    weight: float
+    set_aside: int
+
+
+class GeneralRows(BaseModel):
+    """Rows against forgetting. `share`: of all rows that are trained on; `held_out`: rows kept to measure it."""
+
+    source: str
+    rows: int
+    share: float
+    held_out: int
+
+
 class DatasetReport(BaseModel):
     """Counts, splits and gates of one immutable version. `version` is the first 16 hex digits of its content's hash.
 
@@ -89,6 +109,9 @@ class DatasetReport(BaseModel):
     in_sample: bool
     gates: list[GateResult]
     readiness: Readiness
+    hard_negatives: HardNegatives | None = None
+    general: GeneralRows | None = None
+    preference_pairs: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, as in report.json, with `passed`."""

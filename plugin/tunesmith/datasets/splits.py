@@ -13,6 +13,11 @@ from tunesmith.tasks.prompting import document_of
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+# What a version may hold beside its splits: general rows that are trained on and those kept to measure forgetting, and
+# rows that the current model had right and that are left out of training.
+EXTRAS = ("general", "general_test", "set_aside")
+PREFERENCES = "preferences"
+
 _DIGITS = str.maketrans("123456789", "000000000")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tunesmith.errors import Conflict, NotFound
+from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import outbox
 from tunesmith.recipes.context import target_for
 from tunesmith.serving import publish
@@ -63,6 +63,16 @@ def find(workspace: Workspace, name: str) -> ModelVersion:
             code="model_not_found",
             hint=f"Models: {', '.join(known) or 'none is published yet'}.",
             param="model",
+        )
+    return found
+
+
+def of_task(workspace: Workspace, name: str, task: str) -> ModelVersion:
+    """As `find`; raises BadInput when the model does another task."""
+    found = find(workspace, name)
+    if found.task["name"] != task:
+        raise BadInput(
+            f"{name} does the task {found.task['name']}, not {task}.", param="model", hint="Name a model of this task."
         )
     return found
 

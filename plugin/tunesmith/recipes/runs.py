@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import datasets, stages
+from tunesmith.recipes import datasets, models, stages
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import base_models
@@ -103,6 +103,13 @@ def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
         file_id = source.file or (source.documents.file if source.documents else None)
         if file_id:
             require_file(workspace, file_id)
+    hard, mix = recipe.dataset.hard_negatives, recipe.dataset.mix
+    if hard and hard.model not in ("live", "base"):
+        models.find(workspace, hard.model)
+    if mix and mix.dataset:
+        datasets.get_version(workspace, mix.dataset, mix.version)
+    elif mix and mix.file:
+        require_file(workspace, mix.file, "dataset.mix.file")
 
 
 def require_file(workspace: Workspace, file_id: str, param: str = "file") -> File:

@@ -1,5 +1,6 @@
 """build: sources → documents or rows → a checked dataset version; or a version that is there already."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -14,7 +15,7 @@ from tunesmith.errors import BadInput
 from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import DatasetSource
-from tunesmith.recipes.stages import preferences
+from tunesmith.recipes.stages import additions
 from tunesmith.serving import base_models
 from tunesmith.tasks import presets
 from tunesmith.tasks.base import TASKS, Task
@@ -23,7 +24,8 @@ from tunesmith.tasks.document import Document
 
 
 def run(context: Context) -> dict[str, Any]:
-    recipe = context.recipe
+    recipe, folder = context.recipe, context.folder / "dataset"
+    shutil.rmtree(folder, ignore_errors=True)  # what a build that was killed left there
     if recipe.sources[0].dataset:
         return _take(context, recipe.sources[0].dataset)
     conversations = [source for source in recipe.sources if source.file and not source.validation]
@@ -41,24 +43,34 @@ def run(context: Context) -> dict[str, Any]:
         rows=_rows(context, validation=False),
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
-        out=context.folder / "dataset",
+        out=folder,
         options=recipe.dataset,
         earlier=datasets.folders(context.workspace, recipe.name, but_run=context.run.id),
         context=_model_context(context),
     )
-    pairs = preferences.write(context, task) if task else 0
-    return {**_keep(context, report, recipe.name), "library": synced, "preferences": pairs}
+    report = additions.add(context, folder, report, task)
+    return {**_keep(context, report), "library": synced, "preferences": report.preference_pairs}
 
 
 def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
-    """A version that is there already, with its own splits; only the task may be another one."""
+    """A version that is there already, with its own splits; only the task may be another one. With hard negatives or
+    general rows it becomes a version of the recipe's own."""
     row = datasets.get_version(context.workspace, source.name, source.version)
     report = DatasetReport.model_validate(row.report)
     if task := _task(context, None, bare=True):
         train = read_rows(context.workspace.artifacts.dataset(row.version) / "train.jsonl")
         fitted = task.fit(list(islice(train, LEARN_FROM)))
         report = report.model_copy(update={"task": fitted.name, "spec": fitted.spec})
-    return _outcome(context, report)
+    if not (context.recipe.dataset.hard_negatives or context.recipe.dataset.mix):
+        return _outcome(context, report)
+    if report.hard_negatives or report.general:
+        raise BadInput(
+            f"{source.name}@{row.version} has its hard negatives or general rows already.",
+            param="dataset",
+            hint="Leave out hard_negatives and mix, or name the dataset that it was made of.",
+        )
+    folder = shutil.copytree(context.workspace.artifacts.dataset(row.version), context.folder / "dataset")
+    return _keep(context, additions.add(context, folder, report, None))
 
 
 def _task(context: Context, library: Library | None, *, bare: bool) -> Task | None:
@@ -127,9 +139,9 @@ def _model_context(context: Context) -> ModelContext | None:
     return model_context(folder) if folder else None
 
 
-def _keep(context: Context, report: DatasetReport, name: str) -> dict[str, Any]:
+def _keep(context: Context, report: DatasetReport) -> dict[str, Any]:
     """Put the version where versions live, list it under the recipe's name, and say what it is."""
-    datasets.keep(context.workspace, context.folder / "dataset", report, name, context.run.id)
+    datasets.keep(context.workspace, context.folder / "dataset", report, context.recipe.name, context.run.id)
     return _outcome(context, report)
 
 

@@ -3,14 +3,15 @@
 import random
 from typing import Any
 
-from tunesmith.evaluation import gate
+from tunesmith.evaluation import forgetting, gate
 from tunesmith.evaluation.answers import Examination, examine
+from tunesmith.evaluation.forgetting import Forgetting
 from tunesmith.evaluation.metrics import Metrics
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages import baselines
 from tunesmith.recipes.stages.shared import candidate, rows_of
-from tunesmith.serving.targets.base import Deployment
+from tunesmith.serving.targets.base import Deployment, Endpoint, Target
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row
 
@@ -24,12 +25,15 @@ def run(context: Context) -> dict[str, Any]:
 
     with target.serve(deployment) as endpoint:
         tuned = examine(Examination(target, endpoint, task), rows, context.folder / "tuned.jsonl", context.say)
+        lost = _forgetting(context, target, endpoint)
     live = _live(context, task, rows)
     verdict = gate.judge(
         tuned,
         format_adherence=_adherence_rule(context, task),
         field_accuracy=context.recipe.gate.field_accuracy,
         live=live,
+        lost=lost,
+        forgetting=context.recipe.gate.forgetting,
     )
     measured: dict[str, Any] = {"tuned": tuned.as_dict()}
     if live is not None:
@@ -43,6 +47,7 @@ def run(context: Context) -> dict[str, Any]:
         "rows": len(rows),
         "in_sample": in_sample,
         "measured": measured,
+        "forgetting": lost.as_dict() if lost else None,
         "gate": verdict.as_dict(),
     }
 
@@ -58,6 +63,17 @@ def _questions(context: Context) -> tuple[list[Row], bool]:
     if len(rows) > limit:
         rows = random.Random(0).sample(rows, limit)  # noqa: S311  the same rows for every version
     return rows, in_sample
+
+
+def _forgetting(context: Context, target: Target, endpoint: Endpoint) -> Forgetting | None:
+    """On the general rows that the dataset keeps for it; None when it keeps none."""
+    rows = rows_of(context, "general_test")[: context.recipe.evaluation.rows]
+    if not rows:
+        return None
+    tuned = forgetting.answers(target, endpoint, rows, context.folder / "tuned_general.jsonl", context.say)
+    found = forgetting.compare(baselines.general(context, rows), tuned)
+    context.say(found.sentence())
+    return found
 
 
 def _adherence_rule(context: Context, task: Task) -> float | None:

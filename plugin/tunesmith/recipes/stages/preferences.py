@@ -1,38 +1,34 @@
 """Preference pairs of a dataset: what people made of an answer, and what the model had said."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets import suggestions
+from tunesmith.datasets.splits import PREFERENCES
 from tunesmith.datasets.suggestions import Preference
 from tunesmith.errors import BadInput
 from tunesmith.recipes.context import Context
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import read_rows
 
-FILE = "preferences.jsonl"
 
-
-def write(context: Context, task: Task) -> int:
-    """Writes OpenAI's preference format beside the splits that have just been built; how many pairs.
+def write(context: Context, task: Task, folder: Path) -> int:
+    """Writes OpenAI's preference format beside the splits of `folder`; how many pairs. None: no file.
 
     Only documents of the training split have pairs: a held-out document must not be learnt from in any form.
     """
     models = dict.fromkeys(source.corrections.model for source in context.recipe.sources if source.corrections)
     if not models:
         return 0
-    folder = context.folder / "dataset"
     trained = {str(row.provenance.get("document")) for row in read_rows(folder / "train.jsonl")}
-    count = 0
-    with (folder / FILE).open("w", encoding="utf-8") as out:
-        for model in models:
-            for pair in suggestions.preferences(context.workspace.database, model):
-                line = _line(task, pair) if pair.document.id in trained else None
-                if line is not None:
-                    out.write(json.dumps(line, ensure_ascii=False) + "\n")
-                    count += 1
-    context.say(f"{count} preference pairs of corrected answers.")
-    return count
+    pairs = (pair for model in models for pair in suggestions.preferences(context.workspace.database, model))
+    lines = [line for pair in pairs if pair.document.id in trained and (line := _line(task, pair))]
+    if lines:
+        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (folder / f"{PREFERENCES}.jsonl").write_text(content, encoding="utf-8")
+    context.say(f"{len(lines)} preference pairs of corrected answers.")
+    return len(lines)
 
 
 def _line(task: Task, pair: Preference) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ def run(context: Context) -> dict[str, Any]:
             dataset_version=built["version"],
             task=built["task"],
             deployment=evaluation["deployment"],
-            evaluation={key: evaluation[key] for key in ("rows", "in_sample", "measured", "gate")},
+            evaluation={key: evaluation.get(key) for key in ("rows", "in_sample", "measured", "forgetting", "gate")},
         ),
     )
     # After our own books: a route to the embedded target leads back to this service, which must know the model.

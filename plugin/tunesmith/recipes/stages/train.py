@@ -1,10 +1,12 @@
 """train: dataset version → adapter."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tunesmith.recipes.context import Context
 from tunesmith.serving import base_models
+from tunesmith.tasks.conversation import read_rows, write_rows
 from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
 from tunesmith.training.trainer import Progress, TrainSpec, train
 
@@ -17,7 +19,7 @@ def run(context: Context) -> dict[str, Any]:
     given = recipe.training.hyperparameters
     spec = TrainSpec(
         base_model=base_models.resolve(recipe.base_model, context.settings),
-        train_file=dataset / "train.jsonl",
+        train_file=_rows(context, dataset),
         validation_file=validation if validation.exists() and validation.stat().st_size else None,
         output_dir=context.folder,
         backend=recipe.training.backend,
@@ -43,6 +45,15 @@ def run(context: Context) -> dict[str, Any]:
             "learning_rate_multiplier": round(plan.learning_rate / BASE_LEARNING_RATE, 4),
         },
     }
+
+
+def _rows(context: Context, dataset: Path) -> Path:
+    """The training rows, with the general ones of the version when it has some."""
+    if not (dataset / "general.jsonl").exists():
+        return dataset / "train.jsonl"
+    together = context.folder / "rows.jsonl"
+    write_rows(together, (row for name in ("train", "general") for row in read_rows(dataset / f"{name}.jsonl")))
+    return together
 
 
 def _report(context: Context, progress: Progress) -> None:
