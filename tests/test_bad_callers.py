@@ -26,7 +26,9 @@ MCP = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
     parts = tmp_path / "parts"
-    settings = Settings(home=tmp_path / "home", admin_key=KEY, min_free_disk_mb=0, parts=parts)
+    settings = Settings(
+        home=tmp_path / "home", admin_key=KEY, min_free_disk_mb=0, parts=parts, webhook_hosts="127.0.0.1"
+    )
     workspace = Workspace.open(settings)
     keys.ensure_first_key(workspace)
     with TestClient(create_app(workspace=workspace), headers={"Authorization": f"Bearer {KEY}"}) as client:
@@ -68,6 +70,40 @@ def test_ids_of_another_noun_are_told_apart(client: TestClient) -> None:
     error = client.get(f"/v1/fine_tuning/jobs/{job['run_id']}").json()["error"]["message"]
     assert "id of a run; a fine-tuning job is wanted" in error
     assert "a file is wanted" in client.get(f"/v1/files/{job['run_id']}").json()["error"]["message"]
+
+
+def test_who_may_train_may_hear_the_end_of_a_run_and_no_more(client: TestClient) -> None:
+    """What n8n needs to sleep until a run has ended; a lasting webhook, or a look at others, needs an admin."""
+    workspace = client.app.state.workspace  # type: ignore[attr-defined]
+    file = new_file(client).json()["id"]
+    run = client.post("/v1/tools/create_fine_tuning_job", json={"training_file": file}).json()["run_id"]
+    body = {"url": "http://127.0.0.1:1/resume", "events": ["run.succeeded"]}
+    lasting = client.post("/v1/webhooks", json=body).json()["id"]
+
+    def by(*scopes: str) -> dict[str, dict[str, str]]:
+        return {"headers": {"Authorization": f"Bearer {keys.create_key(workspace, 'n8n', scopes)}"}}
+
+    trainer, reader = by("read", "train"), by("read", "publish")
+    one_off = client.post("/v1/webhooks", json={**body, "run_id": run}, **trainer)
+    assert one_off.status_code == 201, one_off.text
+    elsewhere = client.post("/v1/webhooks", json={**body, "url": "http://10.0.0.1/", "run_id": run}, **trainer)
+    assert elsewhere.json()["code"] == "webhook_host_not_allowed"
+    assert client.post("/v1/webhooks", json=body, **trainer).status_code == 403
+    assert client.post("/v1/webhooks", json={**body, "run_id": run}, **reader).status_code == 403
+    mine = f"/v1/webhooks/{one_off.json()['id']}"
+    assert client.delete(mine, **reader).status_code == 403
+    assert client.delete(f"/v1/webhooks/{lasting}", **trainer).status_code == 403
+    for method, path in (
+        ("GET", "/v1/webhooks"),
+        ("GET", mine),
+        ("PATCH", mine),
+        ("GET", f"{mine}/deliveries"),
+        ("POST", f"{mine}/test"),
+        ("POST", f"{mine}/deliveries/dlv-1/replay"),
+    ):
+        sent = {"json": {}} if method == "PATCH" else {}
+        assert client.request(method, path, **sent, **trainer).status_code == 403, (method, path)  # type: ignore[arg-type]
+    assert client.delete(mine, **trainer).status_code == 204
 
 
 def test_the_same_upload_sent_twice_is_stored_once(client: TestClient) -> None:

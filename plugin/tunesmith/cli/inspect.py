@@ -1,6 +1,7 @@
 """`tunesmith jobs`, `tunesmith models` and `tunesmith keys`: look at the data folder and act on it."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -128,6 +129,18 @@ def publish(name: str, version: str) -> None:
     from tunesmith.recipes import models as service
 
     print(f"{name}:{service.make_live(open_workspace(), name, version).version} is live.")
+
+
+@models.command()
+def download(
+    name: Annotated[str, typer.Argument(help="A model, or model:version.")],
+    artifact: Annotated[str, typer.Argument(help="adapter, gguf, card or report.")],
+    output: Annotated[Path, typer.Option(help="A folder or a file name.")] = Path(),
+) -> None:
+    """Copy a file of a version: the adapter as a ZIP, the GGUF, the card or the report."""
+    from tunesmith.recipes import artifacts as service
+
+    print(service.save(open_workspace(), name, artifact, output))
 
 
 @models.command()
