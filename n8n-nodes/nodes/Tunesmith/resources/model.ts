@@ -83,8 +83,16 @@ const properties: INodeProperties[] = [
 		type: 'options',
 		default: 'gguf',
 		options: [
-			{ name: 'Adapter', value: 'adapter', description: 'The LoRA adapter as PEFT reads it, in a ZIP' },
-			{ name: 'Card', value: 'card', description: 'What the version is and how good it is, in Markdown' },
+			{
+				name: 'Adapter',
+				value: 'adapter',
+				description: 'The LoRA adapter as PEFT reads it, in a ZIP',
+			},
+			{
+				name: 'Card',
+				value: 'card',
+				description: 'What the version is and how good it is, in Markdown',
+			},
 			{ name: 'GGUF', value: 'gguf', description: 'The model as it is served' },
 			{ name: 'Report', value: 'report', description: 'All that was measured, as JSON' },
 		],
