@@ -9,14 +9,18 @@ from typing import Any
 from fakes.chat_model import ChatModel, completion
 from fakes.http_app import Answer, Refused, parsed
 
+NEXT = "Next I would call "
 ENDED = ("succeeded", "failed", "cancelled", "paused")
 
 
 class TuningAgent(ChatModel):
-    """`rows`: JSONL that the user's sentence is taken to mean. `base_model`: must be offered by list_base_models."""
+    """`rows`: JSONL that the user's sentence is taken to mean. `base_model`: must be offered by list_base_models.
+    `one_a_turn`: after one call it says what comes next and waits for the user, as behind a caller of tools that runs
+    one round of them."""
 
-    def __init__(self, rows: str, base_model: str, question: str):
+    def __init__(self, rows: str, base_model: str, question: str, *, one_a_turn: bool = False):
         self.rows, self.base_model, self.question = rows, base_model, question
+        self.one_a_turn = one_a_turn
         super().__init__([])
 
     def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
@@ -25,12 +29,14 @@ class TuningAgent(ChatModel):
         asked = parsed(body)
         self.asked.append(asked)
         names = [tool["function"]["name"] for tool in asked.get("tools") or []]
-        step = self._next(*_last(asked["messages"]))
+        step = _announced(asked["messages"]) or self._next(*_last(asked["messages"]))
         if not isinstance(step, str):
             found = [name for name in names if name.endswith(step[0])]
             if not found:
                 raise Refused(400, {"error": {"message": f"no tool {step[0]} in {names}", "type": "invalid"}})
             step = (found[0], step[1])
+            if self.one_a_turn and asked["messages"][-1]["role"] == "tool":
+                step = f"{NEXT}{json.dumps(step)}"
         return 200, completion(step, len(self.asked), asked["model"])
 
     def _next(self, tool: str | None, answer: Any) -> tuple[str, str] | str:
@@ -62,7 +68,16 @@ class TuningAgent(ChatModel):
         return f"{answer['model']} is live and answers {said}"
 
 
-def _call(name: str, **arguments: Any) -> tuple[str, str]:
+def _announced(messages: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """The call that the turn before said would come next."""
+    said = _text(messages[-2].get("content") or "") if len(messages) > 1 else ""
+    if messages[-1]["role"] != "user" or not said.startswith(NEXT):
+        return None
+    name, arguments = json.loads(said.removeprefix(NEXT))
+    return name, arguments
+
+
+def _call(name: str, /, **arguments: Any) -> tuple[str, str]:
     return name, json.dumps(arguments)
 
 

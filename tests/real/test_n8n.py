@@ -1,13 +1,15 @@
 """The node package in a real n8n, against a real service with a tiny model."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from n8n_server import Json, N8n, error_of, output, quietly, tunesmith, webhook
+from n8n_server import Json, N8n, error_of, node, output, quietly, tunesmith, webhook
 from service import KEY, Service, extraction_rows, wait
 
 pytestmark = pytest.mark.real
@@ -144,8 +146,20 @@ def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(
     assert output(told, "Run")[0]["error"]["code"] == "gate_not_met"
 
 
-def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service: Service) -> None:
-    nodes = [webhook("suspend"), create_job(key, wait="suspend", timeLimit=5, suffix="suspended")]
+@pytest.fixture(scope="module")
+def trainer(n8n: N8n, tiny_service: Service) -> Json:
+    """A credential that may look and train, and is no admin."""
+    return n8n.credential(
+        "tunesmithApi", {"baseUrl": tiny_service.url, "apiKey": tiny_service.new_key("read", "train")}
+    )
+
+
+def one_off_hooks(service: Service) -> list[Json]:
+    return [hook for hook in service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]]
+
+
+def test_suspended_until_tunesmith_calls_back(n8n: N8n, trainer: Json, tiny_service: Service) -> None:
+    nodes = [webhook("suspend"), create_job(trainer, wait="suspend", timeLimit=5, suffix="suspended")]
     workflow = n8n.create("suspend", nodes)
     n8n.activate(workflow)
     assert n8n.call("suspend", files=rows()).status_code == 200
@@ -155,7 +169,78 @@ def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service:
     job = output(done, "Create")[0]
     assert (job["status"], job["user_provided_suffix"]) == ("succeeded", "suspended")
     assert "timed_out" not in job
-    wait(lambda: not [hook for hook in tiny_service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
+    wait(lambda: not one_off_hooks(tiny_service), 30)
+
+
+def test_suspended_beyond_its_time_limit_goes_on_with_its_input(
+    n8n: N8n, tiny_service: Service, tmp_path: Path
+) -> None:
+    environment = {name: tiny_service.environment[name] for name in ("TUNESMITH_MODELS", "TUNESMITH_WEBHOOK_HOSTS")}
+    idle = Service(tmp_path / "home", ["--no-worker"], **environment).start()  # its runs never end
+    try:
+        credential = n8n.credential("tunesmithApi", {"baseUrl": idle.url, "apiKey": KEY})
+        job = create_job(credential, wait="suspend", timeLimit=1)
+        after = node("After", "n8n-nodes-base.noOp", 1, {})
+        workflow = n8n.create("too-long", [webhook("too-long"), job, after])
+        n8n.activate(workflow)
+        assert n8n.call("too-long", files=rows()).status_code == 200
+        done = n8n.ended(workflow, 240)  # n8n looks every minute for what is to be woken
+        assert done["status"] == "success", error_of(done)
+        assert "status" not in output(done, "After")[0], "a workflow branches on this: what has ended has one"
+        assert [run["status"] for run in idle.http.get("/v1/runs").json()["data"]] == ["queued"]
+    finally:
+        idle.close()
+
+
+def test_a_run_is_paused_and_resumed(n8n: N8n, trainer: Json) -> None:
+    run = {"resource": "run", "runId": by_id("={{ $('Create').first().json.run_id }}")}
+    nodes = [
+        webhook("pause"),
+        create_job(trainer, wait="no", suffix="paused", n_epochs=4),
+        tunesmith("Pause", trainer, operation="pause", **run),
+        tunesmith("Wait", trainer, operation="wait", timeLimit=2, waitOptions={"failOnError": False}, **run),
+        tunesmith("Resume", trainer, operation="resume", wait="poll", timeLimit=4, waitOptions={}, **run)
+        | {"retryOnFail": True, "maxTries": 5, "waitBetweenTries": 5000},  # a checkpoint may still be under way
+    ]
+    done = n8n.run(nodes, files=rows())
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Wait")[0]["status"] == "paused"
+    assert output(done, "Resume")[0]["status"] == "succeeded"
+
+
+def test_artefacts_come_as_binary_data(n8n: N8n, trainer: Json, household: str) -> None:
+    download = {"resource": "model", "operation": "download", "model": by_id(household), "version": "latest"}
+    answers = {}
+    for artifact in ("report", "adapter", "gguf"):
+        path = f"download-{artifact}"
+        back = {"responseData": "firstEntryBinary", "responseBinaryPropertyName": "file"}
+        get = tunesmith("Download", trainer, **download, artifact=artifact, binaryField="file")
+        n8n.activate(n8n.create(path, [webhook(path, "lastNode", **back), get]))
+        answers[artifact] = n8n.call(path).content
+    assert json.loads(answers["report"])["name"] == household
+    with zipfile.ZipFile(io.BytesIO(answers["adapter"])) as archive:
+        assert "adapter_config.json" in archive.namelist()
+    assert answers["gguf"].startswith(b"GGUF")
+
+
+def test_a_dataset_is_built_without_training_and_a_file_is_checked(
+    n8n: N8n, trainer: Json, household: str, tiny_service: Service
+) -> None:
+    recipe = {"recipe": by_id("household-documents"), "wait": "poll", "timeLimit": 4, "waitOptions": {}}
+    check = {"resource": "dataset", "operation": "check", "name": "checked", "binaryField": "rows"}
+    nodes = [
+        webhook("build"),
+        tunesmith("Check", trainer, **check),
+        tunesmith("Build", trainer, resource="dataset", operation="build", **recipe),
+        tunesmith("Report", trainer, resource="dataset", operation="getReport", dataset=by_id("household-documents")),
+    ]
+    done = n8n.run(nodes, files=rows(12))
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Check")[0]["rows_kept"] == 12
+    assert "checked" not in [item["name"] for item in tiny_service.http.get("/v1/datasets").json()["data"]]
+    built = output(done, "Build")[0]
+    assert ([stage["stage"] for stage in built["stages"]], built["status"]) == (["build"], "succeeded")
+    assert output(done, "Report")[0]["run_id"] == built["id"]
 
 
 def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service) -> None:
