@@ -1,6 +1,6 @@
 #!/bin/sh
 # The OpenHands SDK in an environment of its own (needs Python 3.12 or newer). Prints the path of its Python.
-# Exits with 3 when there is no such Python: TUNESMITH_TEST_PYTHON3 names one that is elsewhere.
+# Exits with 3 when there is none: TUNESMITH_TEST_PYTHON3 names one that is elsewhere.
 set -eu
 cache="${TUNESMITH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tunesmith-tests}"
 version=1.58.0

@@ -1,6 +1,7 @@
 """Callers at their worst: each gets a clear answer, and the service stays well."""
 
 import concurrent.futures
+import dataclasses
 import json
 import socket
 import time
@@ -14,8 +15,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service import KEY, Service, extraction_rows, wait
+from tunesmith.agents.operations import OPERATIONS
 from tunesmith.api import keys
 from tunesmith.app import create_app, openapi
+from tunesmith.recipes import models
 from tunesmith.settings import Settings
 from tunesmith.store.tables import Event
 from tunesmith.store.workspace import Workspace
@@ -221,6 +224,25 @@ def test_clients_that_never_read_their_events_cost_no_memory_and_are_let_go(serv
         connection.close()
     wait(lambda: len(process.net_connections()) <= before, 20)
     assert service.http.get("/readyz").status_code == 200
+
+
+def test_a_tool_that_breaks_in_the_middle_tells_no_secrets(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("password=hunter2 in /srv/secret")
+
+    monkeypatch.setitem(OPERATIONS, "list_models", dataclasses.replace(OPERATIONS["list_models"], function=broken))
+    monkeypatch.setattr(models, "card", broken)
+    with pytest.raises(RuntimeError):  # the test client shows it; over the wire it is a 500 without a word of it
+        client.post("/v1/tools/list_models", json={})
+    for method, params in (
+        ("tools/call", {"name": "list_models", "arguments": {}}),
+        ("resources/read", {"uri": "tunesmith://models/receipts/card"}),
+    ):
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        said = client.post("/mcp", json=call, headers={"Host": "localhost:8765", **MCP}).text
+        assert "Something unexpected went wrong. See the service's log." in said
+        assert "hunter2" not in said
+    assert client.get("/v1/models").status_code == 200
 
 
 def test_a_call_whose_connection_dies_is_done_once(service: Service) -> None:

@@ -130,7 +130,7 @@ def test_new_paperless_documents_get_their_fields(n8n: N8n) -> None:
         n8n.activate(workflow)
         for document in (12, 13):
             assert n8n.call("paperless-document", json={"doc_id": document}).status_code == 200
-        wait(lambda: len(telegram.texts) == 2, 30)
+        wait(lambda: len(telegram.texts) == 2, 120)
         n8n.deactivate(workflow)
     assert library.asked == [{"model": "household-extractor", "write": ["amount", "date"], "dry_run": False}]
     assert sorted(telegram.texts) == [
