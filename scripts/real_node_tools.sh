@@ -1,10 +1,10 @@
 #!/bin/sh
-# Node and the tools that check us from its world, in a folder of their own (450 MB, about 2 minutes, once).
-# Prints that folder: node/bin/node, node_modules/.bin/{mcp-inspector,conformance,redocly,openapi-ts,tsc}.
+# Node and the tools that check us from its world, in a folder of their own (470 MB, about 2 minutes, once).
+# Prints that folder: node/bin/node, node_modules/.bin/{mcp-inspector,conformance,redocly,openapi-ts,tsc}, node_modules/openai.
 set -eu
 cache="${TUNESMITH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tunesmith-tests}"
 node=24.19.0
-tools="@modelcontextprotocol/inspector@2.12.0 @modelcontextprotocol/conformance@0.1.16 @redocly/cli@2.77.0 @hey-api/openapi-ts@0.99.0 typescript@5 @types/node@24"
+tools="openai@7.57.0 @modelcontextprotocol/inspector@2.12.0 @modelcontextprotocol/conformance@0.1.16 @redocly/cli@2.77.0 @hey-api/openapi-ts@0.99.0 typescript@5 @types/node@24"
 place="$cache/node-tools"
 if [ "$(cat "$place/.version" 2>/dev/null)" != "$node $tools" ]; then
     "${PYTHON:-python3}" -m venv --clear "$place/node" >&2

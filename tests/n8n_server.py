@@ -66,7 +66,7 @@ class N8n:
             self.process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        wait(self.ready, 180)
+        wait(self.ready, 300)
         wait(lambda: self.rest.post("/owner/setup", json=OWNER).status_code == 200, 60)
         scopes = self.rest.get("/api-keys/scopes").json()["data"]
         made = self.rest.post("/api-keys", json={"label": "test", "expiresAt": None, "scopes": scopes})
@@ -133,7 +133,7 @@ class N8n:
         data: list[Json] = found.raise_for_status().json()["data"]
         return data
 
-    def ended(self, workflow: str, seconds: float = 120) -> Json:
+    def ended(self, workflow: str, seconds: float = 600) -> Json:
         """The newest execution of a workflow, once it has ended."""
         over = {"success", "error", "canceled", "crashed"}
         wait(lambda: any(run["status"] in over for run in self.executions(workflow)[:1]), seconds)

@@ -16,6 +16,10 @@ import httpx
 import openai
 import psutil
 
+from tunesmith.api import keys
+from tunesmith.settings import Settings
+from tunesmith.store.workspace import Workspace
+
 KEY = "test-admin-key"
 ENDED = {"succeeded", "failed", "cancelled", "paused"}
 
@@ -67,6 +71,14 @@ class Service:
         self.stop()
         self.http.close()
         self.openai.close()
+
+    def new_key(self, *scopes: str) -> str:
+        """A key with these scopes only."""
+        workspace = Workspace.open(Settings(home=self.home))
+        try:
+            return keys.create_key(workspace, "test", scopes)
+        finally:
+            workspace.close()
 
     def worker(self) -> psutil.Process | None:
         """The worker that the service keeps beside it; None while it is being started again."""

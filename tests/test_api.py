@@ -325,6 +325,19 @@ def test_a_saved_recipe_runs_and_can_be_waited_for(client: TestClient) -> None:
     assert client.get("/v1/recipes/other").json()["hint"] == "Recipes: totals."
 
 
+def test_a_run_may_end_with_its_dataset_or_its_figures(client: TestClient) -> None:
+    file_id = upload(client).json()["id"]
+    client.post("/v1/recipes", json={"name": "totals", "sources": [{"file": file_id}]})
+    sent = {"headers": {"Idempotency-Key": "k"}, "params": {"until": "build"}}
+    run = client.post("/v1/recipes/totals/runs", **sent).json()
+    assert [stage["stage"] for stage in run["stages"]] == ["build"]
+    assert client.post("/v1/recipes/totals/runs", **sent).json()["id"] == run["id"]
+    assert client.post("/v1/recipes/totals/runs", headers=sent["headers"]).status_code == 409
+    tool = client.post("/v1/tools/run_recipe", json={"name": "totals", "until": "evaluate"}).json()
+    assert [stage["stage"] for stage in tool["stages"]] == ["build", "train", "export", "evaluate"]
+    assert client.post("/v1/recipes/totals/runs", params={"until": "bild"}).status_code == 422
+
+
 def test_a_recipe_on_paperless_needs_one(client: TestClient) -> None:
     client.post("/v1/recipes", json={"name": "p", "sources": [{"paperless": {"tags": ["finance"]}}]})
     response = client.post("/v1/recipes/p/runs")

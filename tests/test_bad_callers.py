@@ -1,6 +1,7 @@
 """Callers at their worst: each gets a clear answer, and the service stays well."""
 
 import concurrent.futures
+import dataclasses
 import json
 import socket
 import time
@@ -14,9 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service import KEY, Service, extraction_rows, wait
+from tunesmith.agents.operations import OPERATIONS
 from tunesmith.api import keys
-from tunesmith.app import create_app
+from tunesmith.app import create_app, openapi
+from tunesmith.recipes import models
 from tunesmith.settings import Settings
+from tunesmith.store.tables import Event
 from tunesmith.store.workspace import Workspace
 
 ROWS = extraction_rows(20)
@@ -26,7 +30,9 @@ MCP = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
     parts = tmp_path / "parts"
-    settings = Settings(home=tmp_path / "home", admin_key=KEY, min_free_disk_mb=0, parts=parts)
+    settings = Settings(
+        home=tmp_path / "home", admin_key=KEY, min_free_disk_mb=0, parts=parts, webhook_hosts="127.0.0.1"
+    )
     workspace = Workspace.open(settings)
     keys.ensure_first_key(workspace)
     with TestClient(create_app(workspace=workspace), headers={"Authorization": f"Bearer {KEY}"}) as client:
@@ -68,6 +74,58 @@ def test_ids_of_another_noun_are_told_apart(client: TestClient) -> None:
     error = client.get(f"/v1/fine_tuning/jobs/{job['run_id']}").json()["error"]["message"]
     assert "id of a run; a fine-tuning job is wanted" in error
     assert "a file is wanted" in client.get(f"/v1/files/{job['run_id']}").json()["error"]["message"]
+
+
+def test_who_may_train_may_hear_the_end_of_a_run_and_no_more(client: TestClient) -> None:
+    """What n8n needs to sleep until a run has ended; a lasting webhook, or a look at others, needs an admin."""
+    workspace = client.app.state.workspace  # type: ignore[attr-defined]
+    file = new_file(client).json()["id"]
+    run = client.post("/v1/tools/create_fine_tuning_job", json={"training_file": file}).json()["run_id"]
+    body = {"url": "http://127.0.0.1:1/resume", "events": ["run.succeeded"]}
+    lasting = client.post("/v1/webhooks", json=body).json()["id"]
+
+    def by(*scopes: str) -> dict[str, dict[str, str]]:
+        return {"headers": {"Authorization": f"Bearer {keys.create_key(workspace, 'n8n', scopes)}"}}
+
+    trainer, reader = by("read", "train"), by("read", "publish")
+    one_off = client.post("/v1/webhooks", json={**body, "run_id": run}, **trainer)
+    assert one_off.status_code == 201, one_off.text
+    elsewhere = client.post("/v1/webhooks", json={**body, "url": "http://10.0.0.1/", "run_id": run}, **trainer)
+    assert elsewhere.json()["code"] == "webhook_host_not_allowed"
+    assert client.post("/v1/webhooks", json=body, **trainer).status_code == 403
+    assert client.post("/v1/webhooks", json={**body, "run_id": run}, **reader).status_code == 403
+    mine = f"/v1/webhooks/{one_off.json()['id']}"
+    assert client.delete(mine, **reader).status_code == 403
+    assert client.delete(f"/v1/webhooks/{lasting}", **trainer).status_code == 403
+    for method, path in (
+        ("GET", "/v1/webhooks"),
+        ("GET", mine),
+        ("PATCH", mine),
+        ("GET", f"{mine}/deliveries"),
+        ("POST", f"{mine}/test"),
+        ("POST", f"{mine}/deliveries/dlv-1/replay"),
+    ):
+        sent = {"json": {}} if method == "PATCH" else {}
+        assert client.request(method, path, **sent, **trainer).status_code == 403, (method, path)  # type: ignore[arg-type]
+    assert client.delete(mine, **trainer).status_code == 204
+
+
+def test_a_key_without_a_scope_gets_nothing_at_all(client: TestClient) -> None:
+    workspace = client.app.state.workspace  # type: ignore[attr-defined]
+    powerless = {"Authorization": f"Bearer {keys.create_key(workspace, 'powerless', [])}"}
+    tried = 0
+    for path, methods in openapi()["paths"].items():
+        for method, operation in methods.items():
+            if operation["security"] == [] or operation["operationId"] == "call_tool":  # that one: test_agents.py
+                continue
+            given = {item["name"]: item["example"] for item in operation.get("parameters", []) if item["in"] == "path"}
+            sent: dict[str, Any] = {}
+            if operation["operationId"] == "create_webhook":  # its scope depends on what it is
+                sent["json"] = {"url": "http://127.0.0.1:1/", "events": ["run.failed"], "run_id": "run-0123456789ab"}
+            response = client.request(method, path.format(**given), headers=powerless, **sent)
+            assert response.status_code == 403, (operation["operationId"], response.text)
+            tried += 1
+    assert tried > 50
 
 
 def test_the_same_upload_sent_twice_is_stored_once(client: TestClient) -> None:
@@ -138,25 +196,53 @@ def test_a_hundred_waits_at_once_leave_the_service_well(service: Service) -> Non
         assert {done.result() for done in waits} == {"queued"}
 
 
-def test_clients_that_never_read_their_events_are_let_go(service: Service) -> None:
+def test_clients_that_never_read_their_events_cost_no_memory_and_are_let_go(service: Service) -> None:
     run_id = new_run(service)
+    workspace = Workspace.open(Settings(home=service.home))
+    with workspace.database.write() as session:
+        session.add_all([Event(run_id=run_id, message="x" * 2000) for _ in range(3000)])  # 6 MB a client
+    workspace.close()
     assert service.process is not None
     process = psutil.Process(service.process.pid)
-    before = len(process.net_connections())
+    before, memory = len(process.net_connections()), process.memory_info().rss
     request = (
         f"GET /v1/runs/{run_id}/events?stream=true HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n"
     )
-    deaf = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(50)]
-    for connection in deaf:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    deaf = []
+    for _ in range(50):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)  # before connecting, or it is not held to
+        connection.connect(("127.0.0.1", service.port))
         connection.sendall(request.encode())
+        deaf.append(connection)
     wait(lambda: len(process.net_connections()) >= before + 50, 10)
+    wait(lambda: all(connection.recv(1, socket.MSG_PEEK) for connection in deaf), 60)  # each has begun to be answered
     assert service.http.get("/healthz").status_code == 200
+    assert process.memory_info().rss - memory < 100 * 2**20, "what nobody reads is not piled up: it would be 300 MB"
     assert service.http.post(f"/v1/runs/{run_id}/cancel").json()["status"] == "cancelled"
     for connection in deaf:
         connection.close()
     wait(lambda: len(process.net_connections()) <= before, 20)
     assert service.http.get("/readyz").status_code == 200
+
+
+def test_a_tool_that_breaks_in_the_middle_tells_no_secrets(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("password=hunter2 in /srv/secret")
+
+    monkeypatch.setitem(OPERATIONS, "list_models", dataclasses.replace(OPERATIONS["list_models"], function=broken))
+    monkeypatch.setattr(models, "card", broken)
+    with pytest.raises(RuntimeError):  # the test client shows it; over the wire it is a 500 without a word of it
+        client.post("/v1/tools/list_models", json={})
+    for method, params in (
+        ("tools/call", {"name": "list_models", "arguments": {}}),
+        ("resources/read", {"uri": "tunesmith://models/receipts/card"}),
+    ):
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        said = client.post("/mcp", json=call, headers={"Host": "localhost:8765", **MCP}).text
+        assert "Something unexpected went wrong. See the service's log." in said
+        assert "hunter2" not in said
+    assert client.get("/v1/models").status_code == 200
 
 
 def test_a_call_whose_connection_dies_is_done_once(service: Service) -> None:

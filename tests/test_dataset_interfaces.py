@@ -39,7 +39,10 @@ def upload(client: TestClient, content: str, name: str = "rows.jsonl", **data: s
 
 def test_rest_imports_exports_compares_and_describes(client: TestClient, tmp_path: Path) -> None:
     text = lines([asked(1), asked(2)]) + "\nnonsense\n"
+    checked = upload(client, text, dry_run="true").json()
+    assert client.get("/v1/datasets").json()["data"] == []
     report = upload(client, text).json()
+    assert report == checked
     assert report["rows_kept"] == 2
     assert [(item["line"], item["code"]) for item in report["rejected"]] == [(3, "not_json")]
     mapping = json.dumps({"prompt": "a", "completion": "b"})

@@ -18,7 +18,7 @@ from tunesmith.jobs import outbox, queue
 from tunesmith.jobs.scheduler import Scheduler, Turn
 from tunesmith.recipes import notices, runs, schedules
 from tunesmith.settings import Settings
-from tunesmith.store.tables import Delivery, Notice, Schedule
+from tunesmith.store.tables import Delivery, Job, Notice, Schedule
 from tunesmith.store.workspace import Workspace
 from tunesmith_connectors.wake import magic_packet
 
@@ -246,6 +246,7 @@ def test_it_runs_only_when_enough_documents_are_new(
     first = client.get("/v1/schedules/nightly").json()["last_run_id"]
     assert first, "all documents are new to the first run"
     end_run(workspace, first)
+    looked = client.post("/v1/recipes/household/runs", params={"until": "build"}).json()
     tag = paperless.lookups["tags"][0]["id"]
     mine = [document for document in paperless.documents if tag in document["tags"]]
     mine[0]["modified"] = "2099-01-01T00:00:00+00:00"
@@ -254,6 +255,11 @@ def test_it_runs_only_when_enough_documents_are_new(
     skipped = client.get("/v1/schedules/nightly").json()
     assert skipped["last_result"]["reason"] == "1 of 2 documents are new or corrected."
     mine[1]["modified"] = "2099-01-01T00:00:00+00:00"
+    end_run(workspace, looked["id"])
+    with workspace.database.write() as session:
+        job = session.get(Job, looked["stages"][0]["job_id"])
+        assert job is not None
+        job.started_at = at("2100-01-01T00:00:00+00:00")  # a look at the data does not use it up
     make_due(workspace, "nightly")
     step(workspace)
     assert client.get("/v1/schedules/nightly").json()["last_run_id"] != first

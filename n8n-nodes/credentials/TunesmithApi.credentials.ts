@@ -13,7 +13,7 @@ export class TunesmithApi implements ICredentialType {
 
 	icon: Icon = { light: 'file:../icons/tunesmith.svg', dark: 'file:../icons/tunesmith.dark.svg' };
 
-	documentationUrl = 'https://tunesmith.example/n8n#credentials';
+	documentationUrl = 'http://127.0.0.1:8765/docs'; // of the service itself, at its default address
 
 	properties: INodeProperties[] = [
 		{

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 from pydantic import SecretStr
 
 from conftest import Tiny
 from fakes.http_app import Answer, HttpApp, parsed
 from fakes.ollama import FakeOllama
+from fakes.tuning_agent import NEXT, TuningAgent
 from service import KEY as SERVICE_KEY
 from service import Service, extraction_rows
 from tunesmith.agents.operations import OPERATIONS
@@ -158,24 +160,114 @@ def test_the_embedded_target_behind_the_wildcards(command: str, tiny: Tiny, tmp_
         assert missing["note"]
 
 
-def test_the_mcp_gateway_lists_and_calls_our_tools(command: str, tmp_path: Path) -> None:
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[Service]:
+    """Without a worker: what is created stays queued."""
     service = Service(tmp_path / "home", ["--no-worker"]).start()
-    where = {"TUNESMITH_MCP_URL": f"{service.url}/mcp", "TUNESMITH_API_KEY": SERVICE_KEY}
-    try:
-        with (
-            proxy(command, "mcp.yaml", tmp_path / "log", **where) as url,
-            httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
-        ):
-            tools = http.get("/mcp-rest/tools/list").json()["tools"]
-            assert {tool["name"].removeprefix("tunesmith-") for tool in tools} == set(OPERATIONS)
-            server_id = tools[0]["mcp_info"]["server_id"]
-            rows = extraction_rows(12).decode()
-            call = {"server_id": server_id, "name": "tunesmith-upload_training_rows", "arguments": {"rows": rows}}
-            answer = http.post("/mcp-rest/tools/call", json=call).json()
-            stored = json.loads(answer["content"][0]["text"])
-            assert service.http.get(f"/v1/files/{stored['id']}").json()["report"]["rows"] == 12
-            wrong = {**call, "name": "tunesmith-get_run", "arguments": {"run": "run-0123456789ab"}}
-            refused = http.post("/mcp-rest/tools/call", json=wrong)
-            assert "did you mean 'run_id'" in refused.text
-    finally:
-        service.close()
+    yield service
+    service.close()
+
+
+def test_the_mcp_gateway_lists_and_calls_our_tools(command: str, idle: Service, tmp_path: Path) -> None:
+    where = {"TUNESMITH_MCP_URL": f"{idle.url}/mcp", "TUNESMITH_API_KEY": SERVICE_KEY}
+    with (
+        proxy(command, "mcp.yaml", tmp_path / "log", **where) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
+    ):
+        tools = http.get("/mcp-rest/tools/list").json()["tools"]
+        assert {tool["name"].removeprefix("tunesmith-") for tool in tools} == set(OPERATIONS)
+        server_id = tools[0]["mcp_info"]["server_id"]
+        rows = extraction_rows(12).decode()
+        call = {"server_id": server_id, "name": "tunesmith-upload_training_rows", "arguments": {"rows": rows}}
+        answer = http.post("/mcp-rest/tools/call", json=call).json()
+        stored = json.loads(answer["content"][0]["text"])
+        assert idle.http.get(f"/v1/files/{stored['id']}").json()["report"]["rows"] == 12
+        wrong = {**call, "name": "tunesmith-get_run", "arguments": {"run": "run-0123456789ab"}}
+        refused = http.post("/mcp-rest/tools/call", json=wrong)
+        assert "did you mean 'run_id'" in refused.text
+
+
+SENTENCE = "I need a small model that reads shop and total from my receipts. Tune one and put it live."
+
+
+def test_a_sentence_becomes_a_model_through_chat_completions_with_mcp_tools(
+    command: str, tiny_service: Service, tmp_path: Path
+) -> None:
+    """The proxy lists our tools to its model, and runs one round of calls a request."""
+    config = tmp_path / "config.yaml"
+    model = {"model": "openai/scripted", "api_base": "os.environ/AGENT_BASE", "api_key": "sk-1"}
+    shipped = (ROOT / "examples" / "litellm" / "mcp.yaml").read_text(encoding="utf-8")
+    config.write_text(shipped + f"model_list:\n  - model_name: agent\n    litellm_params: {json.dumps(model)}\n")
+    where = {"TUNESMITH_MCP_URL": f"{tiny_service.url}/mcp", "TUNESMITH_API_KEY": SERVICE_KEY}
+    agent = TuningAgent(extraction_rows(40).decode(), "tiny", "Corner Books\nTOTAL 12.34", one_a_turn=True)
+    with agent, proxy(command, str(config), tmp_path / "log", AGENT_BASE=f"{agent.url}/v1", **where) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=120)
+        gateway = {
+            "type": "mcp",
+            "server_label": "tunesmith",
+            "server_url": "litellm_proxy",
+            "require_approval": "never",
+        }
+        said, messages = "", [{"role": "user", "content": SENTENCE}]
+        for _ in range(60):
+            reply = client.chat.completions.create(model="agent", messages=messages, tools=[gateway])  # type: ignore[call-overload]
+            said = reply.choices[0].message.content
+            if not said.startswith(NEXT):
+                break
+            messages += [{"role": "assistant", "content": said}, {"role": "user", "content": "Go on."}]
+    assert "is live and answers" in said, said
+    name = said.partition(" ")[0]
+    question = [{"role": "user", "content": "Harbour Tools\nTOTAL 9.99"}]
+    reply = tiny_service.openai.chat.completions.create(model=name, messages=question, temperature=0)  # type: ignore[arg-type]
+    assert set(json.loads(reply.choices[0].message.content or "")) == {"shop", "total"}
+
+
+def test_tools_made_of_our_flat_openapi_document(command: str, idle: Service, tmp_path: Path) -> None:
+    where = {"TUNESMITH_URL": idle.url, "TUNESMITH_OPENAPI": f"{idle.url}/v1/tools/openapi.json"}
+    with (
+        proxy(command, "openapi.yaml", tmp_path / "log", TUNESMITH_API_KEY=SERVICE_KEY, **where) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
+    ):
+        tools = {
+            tool["name"].removeprefix("tunesmith-"): tool for tool in http.get("/mcp-rest/tools/list").json()["tools"]
+        }
+        assert set(tools) == set(OPERATIONS)
+        for name, tool in tools.items():
+            assert tool["description"] == OPERATIONS[name].description
+            body = tool["inputSchema"]["properties"]["body"]
+            assert body["properties"].keys() == OPERATIONS[name].input_schema["properties"].keys(), "nothing is lost"
+        server_id = tools["get_run"]["mcp_info"]["server_id"]
+
+        def call(name: str, **arguments: object) -> httpx.Response:
+            asked = {"server_id": server_id, "name": f"tunesmith-{name}", "arguments": {"body": arguments}}
+            return http.post("/mcp-rest/tools/call", json=asked)
+
+        stored = json.loads(
+            call("upload_training_rows", rows=extraction_rows(12).decode()).json()["content"][0]["text"]
+        )
+        assert idle.http.get(f"/v1/files/{stored['id']}").json()["report"]["rows"] == 12
+        assert "run_id" in call("get_run", run="run-0123456789ab").text
+
+
+def test_files_and_jobs_pass_through(command: str, idle: Service, tmp_path: Path) -> None:
+    where = {"TUNESMITH_API_BASE": f"{idle.url}/v1", "TUNESMITH_API_KEY": SERVICE_KEY}
+    with proxy(command, "pass-through.yaml", tmp_path / "log", **where) as url:
+        client = openai.OpenAI(base_url=f"{url}/tunesmith/v1", api_key=KEY, max_retries=0)
+        rows = extraction_rows(12)
+        file = client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
+        assert client.files.content(file.id).read() == rows
+        jobs = client.fine_tuning.jobs
+        job = jobs.create(
+            model="smollm2-135m-instruct", training_file=file.id, suffix="passed", hyperparameters={"n_epochs": 2}
+        )
+        assert (job.user_provided_suffix, job.hyperparameters.n_epochs) == ("passed", 2)
+        assert [item.id for item in jobs.list(limit=1)] == [job.id]
+        assert jobs.list_events(job.id).data
+        assert jobs.pause(job.id).status == "paused"
+        assert jobs.resume(job.id).status == "queued"
+        assert jobs.cancel(job.id).status == "cancelled"
+        with pytest.raises(openai.NotFoundError, match="ftjob-0"):
+            jobs.retrieve("ftjob-000000000000")
+        assert client.files.delete(file.id).deleted
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=client.base_url, api_key="sk-wrong", max_retries=0).files.list()

@@ -1,13 +1,15 @@
 """The node package in a real n8n, against a real service with a tiny model."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from n8n_server import Json, N8n, error_of, output, quietly, tunesmith, webhook
+from n8n_server import Json, N8n, error_of, node, output, quietly, tunesmith, webhook
 from service import KEY, Service, extraction_rows, wait
 
 pytestmark = pytest.mark.real
@@ -66,7 +68,7 @@ def tuned(n8n: N8n, key: Json) -> Json:
         model=by_id("={{ $json.fine_tuned_model }}"),
         message=QUESTION,
     )
-    return n8n.run([webhook("tune"), create_job(key, wait="poll", timeLimit=4), ask], files=rows())
+    return n8n.run([webhook("tune"), create_job(key, wait="poll", timeLimit=9), ask], files=rows())
 
 
 def test_a_file_becomes_a_model_that_answers(tuned: Json) -> None:
@@ -132,7 +134,7 @@ def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(
     known = tiny_service.http.get("/v1/recipes/household-documents").json()["document"]
     strict = {**known, "name": "strict", "gate": {"field_accuracy": 1.0}, "publish": {"name": "strict"}}
     save = tunesmith("Save", key, resource="recipe", operation="save", document=json.dumps(strict))
-    run = {"resource": "recipe", "operation": "run", "recipe": by_id("strict"), "wait": "poll", "timeLimit": 4}
+    run = {"resource": "recipe", "operation": "run", "recipe": by_id("strict"), "wait": "poll", "timeLimit": 9}
     failed = n8n.run([webhook("strict"), save, tunesmith("Run", key, **run, waitOptions={})])
     assert failed["status"] == "error"
     assert "field accuracy" in error_of(failed)["message"]
@@ -144,18 +146,101 @@ def test_a_gate_that_is_not_met_fails_the_node_with_the_reason(
     assert output(told, "Run")[0]["error"]["code"] == "gate_not_met"
 
 
-def test_suspended_until_tunesmith_calls_back(n8n: N8n, key: Json, tiny_service: Service) -> None:
-    nodes = [webhook("suspend"), create_job(key, wait="suspend", timeLimit=5, suffix="suspended")]
+@pytest.fixture(scope="module")
+def trainer(n8n: N8n, tiny_service: Service) -> Json:
+    """A credential that may look and train, and is no admin."""
+    return n8n.credential(
+        "tunesmithApi", {"baseUrl": tiny_service.url, "apiKey": tiny_service.new_key("read", "train")}
+    )
+
+
+def one_off_hooks(service: Service) -> list[Json]:
+    return [hook for hook in service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]]
+
+
+def test_suspended_until_tunesmith_calls_back(n8n: N8n, trainer: Json, tiny_service: Service) -> None:
+    nodes = [webhook("suspend"), create_job(trainer, wait="suspend", timeLimit=9, suffix="suspended")]
     workflow = n8n.create("suspend", nodes)
     n8n.activate(workflow)
     assert n8n.call("suspend", files=rows()).status_code == 200
-    wait(lambda: [run["status"] for run in n8n.executions(workflow)] == ["waiting"], 30)
+    wait(lambda: [run["status"] for run in n8n.executions(workflow)] == ["waiting"], 120)
     done = n8n.ended(workflow)
     assert done["status"] == "success"
     job = output(done, "Create")[0]
     assert (job["status"], job["user_provided_suffix"]) == ("succeeded", "suspended")
     assert "timed_out" not in job
-    wait(lambda: not [hook for hook in tiny_service.http.get("/v1/webhooks").json()["data"] if hook["run_id"]], 30)
+    wait(lambda: not one_off_hooks(tiny_service), 120)
+
+
+def test_suspended_beyond_its_time_limit_goes_on_with_its_input(
+    n8n: N8n, tiny_service: Service, tmp_path: Path
+) -> None:
+    environment = {name: tiny_service.environment[name] for name in ("TUNESMITH_MODELS", "TUNESMITH_WEBHOOK_HOSTS")}
+    idle = Service(tmp_path / "home", ["--no-worker"], **environment).start()  # its runs never end
+    try:
+        credential = n8n.credential("tunesmithApi", {"baseUrl": idle.url, "apiKey": KEY})
+        job = create_job(credential, wait="suspend", timeLimit=1)
+        after = node("After", "n8n-nodes-base.noOp", 1, {})
+        workflow = n8n.create("too-long", [webhook("too-long"), job, after])
+        n8n.activate(workflow)
+        assert n8n.call("too-long", files=rows()).status_code == 200
+        done = n8n.ended(workflow)  # n8n looks every minute for what is to be woken
+        assert done["status"] == "success", error_of(done)
+        assert "status" not in output(done, "After")[0], "a workflow branches on this: what has ended has one"
+        assert [run["status"] for run in idle.http.get("/v1/runs").json()["data"]] == ["queued"]
+    finally:
+        idle.close()
+
+
+def test_a_run_is_paused_and_resumed(n8n: N8n, trainer: Json) -> None:
+    run = {"resource": "run", "runId": by_id("={{ $('Create').first().json.run_id }}")}
+    nodes = [
+        webhook("pause"),
+        create_job(trainer, wait="no", suffix="paused", n_epochs=4),
+        tunesmith("Pause", trainer, operation="pause", **run),
+        tunesmith("Wait", trainer, operation="wait", timeLimit=9, waitOptions={"failOnError": False}, **run),
+        tunesmith("Resume", trainer, operation="resume", wait="poll", timeLimit=9, waitOptions={}, **run)
+        | {"retryOnFail": True, "maxTries": 5, "waitBetweenTries": 5000},  # a checkpoint may still be under way
+    ]
+    done = n8n.run(nodes, files=rows())
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Wait")[0]["status"] == "paused"
+    assert output(done, "Resume")[0]["status"] == "succeeded"
+
+
+def test_artefacts_come_as_binary_data(n8n: N8n, trainer: Json, household: str) -> None:
+    download = {"resource": "model", "operation": "download", "model": by_id(household), "version": "latest"}
+    answers = {}
+    for artifact in ("report", "adapter", "gguf"):
+        path = f"download-{artifact}"
+        back = {"responseData": "firstEntryBinary", "responseBinaryPropertyName": "file"}
+        get = tunesmith("Download", trainer, **download, artifact=artifact, binaryField="file")
+        n8n.activate(n8n.create(path, [webhook(path, "lastNode", **back), get]))
+        answers[artifact] = n8n.call(path).content
+    assert json.loads(answers["report"])["name"] == household
+    with zipfile.ZipFile(io.BytesIO(answers["adapter"])) as archive:
+        assert "adapter_config.json" in archive.namelist()
+    assert answers["gguf"].startswith(b"GGUF")
+
+
+def test_a_dataset_is_built_without_training_and_a_file_is_checked(
+    n8n: N8n, trainer: Json, household: str, tiny_service: Service
+) -> None:
+    recipe = {"recipe": by_id("household-documents"), "wait": "poll", "timeLimit": 9, "waitOptions": {}}
+    check = {"resource": "dataset", "operation": "check", "name": "checked", "binaryField": "rows"}
+    nodes = [
+        webhook("build"),
+        tunesmith("Check", trainer, **check),
+        tunesmith("Build", trainer, resource="dataset", operation="build", **recipe),
+        tunesmith("Report", trainer, resource="dataset", operation="getReport", dataset=by_id("household-documents")),
+    ]
+    done = n8n.run(nodes, files=rows(12))
+    assert done["status"] == "success", error_of(done)
+    assert output(done, "Check")[0]["rows_kept"] == 12
+    assert "checked" not in [item["name"] for item in tiny_service.http.get("/v1/datasets").json()["data"]]
+    built = output(done, "Build")[0]
+    assert ([stage["stage"] for stage in built["stages"]], built["status"]) == (["build"], "succeeded")
+    assert output(done, "Report")[0]["run_id"] == built["id"]
 
 
 def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service) -> None:
@@ -171,7 +256,7 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service:
     }
     workflow = n8n.create("trigger", [trigger, tunesmith("Models", key, resource="model", operation="getAll")])
     n8n.activate(workflow)
-    wait(lambda: bool(tiny_service.http.get("/v1/webhooks").json()["data"]), 30)
+    wait(lambda: bool(tiny_service.http.get("/v1/webhooks").json()["data"]), 120)
     (hook,) = tiny_service.http.get("/v1/webhooks").json()["data"]
     assert hook["events"] == ["run.cancelled"]
     forged = httpx.post(hook["url"], json={"type": "run.cancelled", "data": {}})
@@ -179,23 +264,23 @@ def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service:
     file = tiny_service.openai.files.create(file=("rows.jsonl", extraction_rows(40)), purpose="fine-tune")
     job = tiny_service.openai.fine_tuning.jobs.create(model="tiny", training_file=file.id)
     tiny_service.openai.fine_tuning.jobs.cancel(job.id)
-    done = n8n.ended(workflow, 60)
+    done = n8n.ended(workflow)
     event = output(done, "Trigger")[0]
     assert (event["type"], event["data"]["run_id"]) == ("run.cancelled", f"run-{job.id.removeprefix('ftjob-')}")
     assert len(n8n.executions(workflow)) == 1, "the forged one started nothing"
     n8n.deactivate(workflow)
-    wait(lambda: tiny_service.http.get("/v1/webhooks").json()["data"] == [], 30)
+    wait(lambda: tiny_service.http.get("/v1/webhooks").json()["data"] == [], 120)
 
 
 def test_cancelling_the_execution_cancels_the_run(n8n: N8n, key: Json, tiny_service: Service) -> None:
     workflow = n8n.create("stop", [webhook("stop"), create_job(key, wait="poll", suffix="stopped", n_epochs=40)])
     n8n.activate(workflow)
     n8n.call("stop", files=rows())
-    wait(lambda: any("stopped" in run["model"] for run in tiny_service.http.get("/v1/runs").json()["data"]), 30)
+    wait(lambda: any("stopped" in run["model"] for run in tiny_service.http.get("/v1/runs").json()["data"]), 120)
     run = next(run for run in tiny_service.http.get("/v1/runs").json()["data"] if "stopped" in run["model"])
     (execution,) = n8n.executions(workflow, status="running")
     assert n8n.api.post(f"/executions/{execution['id']}/stop").status_code == 200
-    wait(lambda: tiny_service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 60)
+    wait(lambda: tiny_service.http.get(f"/v1/runs/{run['id']}").json()["status"] == "cancelled", 120)
 
 
 def test_lists_are_searched_and_the_credential_is_tested(

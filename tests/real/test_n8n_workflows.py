@@ -7,7 +7,8 @@ import pytest
 
 from fakes.chat_model import ChatModel
 from fakes.http_app import Answer, HttpApp, parsed
-from n8n_server import Json, N8n, error_of, example, output, webhook
+from fakes.smtp import Smtp
+from n8n_server import EXAMPLES, Json, N8n, error_of, example, output, webhook
 from service import KEY, Service, wait
 
 pytestmark = pytest.mark.real
@@ -72,6 +73,30 @@ def test_nightly_retraining_rolls_back_what_answers_wrongly(
     assert [(item["version"] == before, item["live"]) for item in versions] == [(False, False), (True, True)]
 
 
+def test_nightly_retraining_tells_by_mail_why_nothing_went_live(
+    n8n: N8n, key: Json, household: str, tiny_service: Service
+) -> None:
+    known = tiny_service.http.get("/v1/recipes/household-documents").json()["document"]
+    strict = {**known, "name": "nightly-strict", "gate": {"field_accuracy": 1.0}, "publish": {"name": "nightly-strict"}}
+    tiny_service.http.post("/v1/recipes", json=strict).raise_for_status()
+    with Telegram() as telegram, Smtp() as mail:
+        chat = n8n.credential("telegramApi", {"accessToken": "12:token", "baseUrl": telegram.url})
+        server = {"host": "127.0.0.1", "port": mail.port, "secure": False, "disableStartTls": True}
+        smtp = n8n.credential("smtp", {"user": "", "password": "", "hostName": "", **server})
+        shipped = json.loads((EXAMPLES / "nightly-retrain.json").read_text(encoding="utf-8"))["nodes"]
+        switched_on = {item["name"]: {**item, "disabled": False} for item in shipped if item["name"] == "E-Mail"}
+        replaced = {"Every Night": webhook("nightly-mail"), **switched_on}
+        nodes, connections = example("nightly-retrain", {**key, **chat, **smtp}, replaced, recipe="nightly-strict")
+        done = n8n.run(nodes, connections)
+        assert done["status"] == "success", error_of(done)
+    (message,) = mail.messages
+    assert (message["to"], message["subject"]) == ("you@example.org", "Tunesmith")
+    said = message.get_content()
+    assert "ended as failed, the live model stays" in said
+    assert "field accuracy" in said
+    assert [text.split() for text in telegram.texts] == [said.split()], "mail wraps lines"
+
+
 def test_plain_http_request_nodes_do_the_same(n8n: N8n, tiny_service: Service, household: str) -> None:
     bearer = n8n.credential("httpBearerAuth", {"token": KEY})
     settings = {"url": tiny_service.url, "message": QUESTION}
@@ -105,7 +130,7 @@ def test_new_paperless_documents_get_their_fields(n8n: N8n) -> None:
         n8n.activate(workflow)
         for document in (12, 13):
             assert n8n.call("paperless-document", json={"doc_id": document}).status_code == 200
-        wait(lambda: len(telegram.texts) == 2, 30)
+        wait(lambda: len(telegram.texts) == 2, 120)
         n8n.deactivate(workflow)
     assert library.asked == [{"model": "household-extractor", "write": ["amount", "date"], "dry_run": False}]
     assert sorted(telegram.texts) == [

@@ -1,4 +1,4 @@
-"""Real SmolLM2, real training, through the unmodified OpenAI SDK and through LiteLLM's."""
+"""Real SmolLM2, real training, through the unmodified OpenAI SDKs of Python and Node, and through LiteLLM's."""
 
 import json
 import subprocess
@@ -55,3 +55,16 @@ def test_litellm_sdk_creates_lists_and_cancels(service: Service, command: str, t
     seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
     assert seen["listed"] is True
     assert seen["status"] == "cancelled"
+
+
+def test_the_openai_package_of_node_does_all_of_it(tiny_service: Service, node_tools: Path, tmp_path: Path) -> None:
+    rows, script = tmp_path / "rows.jsonl", Path(__file__).with_name("openai_node.mjs")
+    rows.write_bytes(extraction_rows(40))
+    argv = [node_tools / "node" / "bin" / "node", script, node_tools, f"{tiny_service.url}/v1", KEY, rows]
+    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=540)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout)
+    assert seen["model"].startswith("ft-node-")
+    assert set(json.loads(seen["whole"])) == {"shop", "total"}
+    assert seen["streamed"] == seen["whole"]
+    assert seen["checkpoints"] > 0

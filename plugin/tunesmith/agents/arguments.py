@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tunesmith.recipes.schema import DEFAULT_BASE, Name
+from tunesmith.recipes.stages import Stage
 
 MAX_ROWS_TEXT = 2_000_000  # characters that upload_training_rows takes
 MAX_WAIT_S = 60
@@ -132,6 +133,11 @@ class RunRecipe(Arguments):
     model_config = _example({"name": "household-receipts", "idempotency_key": "receipts-2024-05-01"})
 
     name: str = Field(max_length=80, description="Name of a saved recipe. Example: household-receipts.")
+    until: Stage = Field(
+        "publish",
+        description="The last stage: build (only make and check the dataset), train, export, evaluate (measure and put "
+        "nothing live) or publish. Default: publish.",
+    )
     idempotency_key: Key = None
 
 

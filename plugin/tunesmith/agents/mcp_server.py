@@ -1,6 +1,7 @@
 """The MCP server: the operations as tools, with resources and prompts. Imported only when it is used."""
 
 import json
+import logging
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
@@ -9,6 +10,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
@@ -38,8 +40,10 @@ from tunesmith.agents import prompts, resources, tools
 from tunesmith.agents.mcp_http import CONTEXT
 from tunesmith.agents.operation import Context, Operation
 from tunesmith.agents.operations import OPERATIONS
+from tunesmith.api.problems import SURPRISE
 from tunesmith.errors import TunesmithError
 
+log = logging.getLogger(__name__)
 INSTRUCTIONS = (
     "Tunesmith tunes small open models on a person's own examples and puts one live only when it was measured to be "
     "good enough. Order: list_base_models, upload_training_rows, save_recipe, run_recipe, wait_for_run until it has "
@@ -121,9 +125,15 @@ async def _call(request: Request, context: Context, params: CallToolRequestParam
     try:
         found = await operation(told, params.arguments or {})
     except TunesmithError as error:
-        text = f"Error {error.error_code}: {error.message} {error.hint or ''}".rstrip()
-        return CallToolResult(content=[TextContent(text=text)], is_error=True)
+        return _failed(error.error_code, error.message, error.hint)
+    except Exception:
+        log.exception("unexpected error in %s", params.name)  # the package would show its text to the caller
+        return _failed(*SURPRISE)
     return CallToolResult(content=[TextContent(text=json.dumps(found, ensure_ascii=False))], structured_content=found)
+
+
+def _failed(code: str, message: str, hint: str | None) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=f"Error {code}: {message} {hint or ''}".rstrip())], is_error=True)
 
 
 def _checked(function: Any, *arguments: Any) -> Any:
@@ -132,6 +142,9 @@ def _checked(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except TunesmithError as error:
         raise MCPError(INVALID_PARAMS, f"{error.message} {error.hint or ''}".rstrip(), error.as_dict()) from error
+    except Exception as error:
+        log.exception("unexpected error in %s", getattr(function, "__name__", function))
+        raise MCPError(INTERNAL_ERROR, " ".join(SURPRISE[1:])) from error
 
 
 def _tool(item: Operation) -> Tool:

@@ -90,7 +90,7 @@ def _path(item: Operation) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": flat_answer(Problem)}}
     return {
         "operationId": item.name,
-        "summary": item.title,
+        "summary": item.description,  # LiteLLM shows its models this and not the description
         "description": item.description,
         "requestBody": {"required": True, "content": {"application/json": {"schema": item.input_schema}}},
         "responses": {

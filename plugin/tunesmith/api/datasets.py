@@ -92,10 +92,11 @@ def import_dataset(
             examples=['{"prompt": "question", "completion": "answer"}'],
         ),
     ] = "",
+    dry_run: Annotated[bool, Form(description="Only say what the version would be; nothing is stored.")] = False,
 ) -> Any:
     """Make a version from JSONL, JSON, CSV or Parquet. Good rows are kept; bad ones are listed by line and reason."""
     return datasets.import_upload(
-        workspace, name, file.filename or "upload.jsonl", chunks_of(file), parse_mapping(mapping)
+        workspace, name, file.filename or "upload.jsonl", chunks_of(file), parse_mapping(mapping), dry_run
     )
 
 

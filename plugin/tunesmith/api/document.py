@@ -12,6 +12,7 @@ KNOWN: dict[str, Any] = {
     "stage": "train",
     "version": f"run-{ID}",
     "purpose": "fine-tune",
+    "artifact": "gguf",
     "recipe": "household-documents",
     "Idempotency-Key": "receipts-2024-05-01",
 }

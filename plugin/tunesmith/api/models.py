@@ -1,14 +1,18 @@
 """`/v1/models`: OpenAI's list, and versions, publishing and rolling back."""
 
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
+from fastapi import Path as PathParam
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
 
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Deleted, Open
-from tunesmith.recipes import models
+from tunesmith.recipes import artifacts, models
 from tunesmith.serving import base_models
 
 openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI])
@@ -113,6 +117,33 @@ def list_versions(workspace: WorkspaceDep, name: str) -> Any:
     live = models.find(workspace, name).version
     rows = models.list_versions(workspace, name)
     return {"object": "list", "data": [models.view(row, live=row.version == live) for row in rows]}
+
+
+@router.get(
+    "/{name}/versions/{version}/artifacts/{artifact}",
+    operation_id="download_model_artifact",
+    dependencies=[CanRead],
+    response_class=FileResponse,
+    responses={200: {"description": "The file. Ranges are answered, so that a download can go on."}},
+)
+def download_model_artifact(
+    workspace: WorkspaceDep,
+    name: str,
+    version: Annotated[str, PathParam(description="One of the model's versions; `latest` is the live one.")],
+    artifact: Annotated[
+        artifacts.Artifact,
+        PathParam(
+            description="adapter: PEFT's folder as a ZIP. gguf: the model as it is served. card: Markdown. "
+            "report: all that was measured, as JSON.",
+        ),
+    ],
+) -> FileResponse:
+    """A file of a version, to keep or to use elsewhere."""
+    with ExitStack() as stack:
+        scratch = stack.enter_context(workspace.artifacts.scratch())
+        path, called = artifacts.get(workspace, f"{name}:{version}", artifact, scratch)
+        later = stack.pop_all()
+    return FileResponse(path, filename=called, background=BackgroundTask(later.close))
 
 
 @router.post("/{name}/publish", operation_id="publish_model", dependencies=[CanPublish], response_model=Version)

@@ -46,6 +46,8 @@ class OpenAIError(BaseModel):
     error: OpenAIProblem
 
 
+SURPRISE = ("internal_error", "Something unexpected went wrong.", "See the service's log.")  # code, message, hint
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": text,
@@ -121,4 +123,4 @@ async def _on_failed_write(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_surprise(request: Request, error: Exception) -> JSONResponse:
     log.exception("unexpected error", exc_info=error)
-    return answer(request, 500, "internal_error", "Something unexpected went wrong.", "See the service's log.")
+    return answer(request, 500, *SURPRISE)

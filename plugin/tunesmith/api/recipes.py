@@ -11,7 +11,7 @@ from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, Worksp
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import runs, views
+from tunesmith.recipes import runs, stages, views
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.workspace import Workspace
 
@@ -82,10 +82,18 @@ def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
 @router.post(
     "/recipes/{name}/runs", operation_id="run_recipe", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
-def run_recipe(workspace: WorkspaceDep, name: str, idempotency_key: IdempotencyKey = None) -> Any:
+def run_recipe(
+    workspace: WorkspaceDep,
+    name: str,
+    idempotency_key: IdempotencyKey = None,
+    until: Annotated[
+        stages.Stage,
+        Query(description="The last stage: `build` makes the dataset only, `evaluate` measures and publishes nothing."),
+    ] = "publish",
+) -> Any:
     """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
     recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
-    return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key))
+    return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key, until=until))
 
 
 @router.get("/runs", operation_id="list_runs", dependencies=[CanRead], response_model=Page[RunObject], tags=["runs"])

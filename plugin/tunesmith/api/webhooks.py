@@ -1,16 +1,21 @@
-"""`/v1/webhooks`: who is told what happens, and how each telling went."""
+"""`/v1/webhooks`: who is told what happens, and how each telling went.
+
+Lasting ones are the admin's. One for the end of a single run gives no more power than the scope that may cancel that
+run has: it goes to the same allowed hosts, and is gone after that end.
+"""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.api.dependencies import CanAdmin, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanAdmin, WorkspaceDep, needs
+from tunesmith.api.keys import Caller
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import webhooks
 from tunesmith.recipes.notices import Event
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], dependencies=[CanAdmin])
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 _URL = "https://n8n.example.org/webhook/tuned"
 _OBJECT: dict[str, Any] = {
@@ -112,20 +117,26 @@ class DeliveryObject(BaseModel):
     created_at: float
 
 
+def _held_to(caller: Caller, run_id: str | None) -> None:
+    needs("train" if run_id else "admin")(caller)
+
+
 @router.post("", operation_id="create_webhook", status_code=201, response_model=WebhookWithSecret)
-def create_webhook(workspace: WorkspaceDep, body: NewWebhook) -> Any:
-    """Make a webhook. The answer carries its signing secret, which is not shown again."""
+def create_webhook(workspace: WorkspaceDep, caller: CallerDep, body: NewWebhook) -> Any:
+    """Make a webhook. Needs the scope admin; with `run_id`, train. The answer carries its signing secret, which is not
+    shown again."""
+    _held_to(caller, body.run_id)
     made = webhooks.create(workspace, **body.model_dump())
     return webhooks.view(made, with_secret=True)
 
 
-@router.get("", operation_id="list_webhooks", response_model=WebhookList)
+@router.get("", operation_id="list_webhooks", dependencies=[CanAdmin], response_model=WebhookList)
 def list_webhooks(workspace: WorkspaceDep) -> Any:
     """All webhooks, oldest first, without their secrets."""
     return {"data": [webhooks.view(row) for row in webhooks.list_all(workspace)]}
 
 
-@router.get("/{webhook_id}", operation_id="get_webhook", response_model=WebhookObject)
+@router.get("/{webhook_id}", operation_id="get_webhook", dependencies=[CanAdmin], response_model=WebhookObject)
 def get_webhook(workspace: WorkspaceDep, webhook_id: str) -> Any:
     """One webhook; `disabled_reason` says when the endpoint was gone."""
     return webhooks.view(webhooks.get(workspace, webhook_id))
@@ -134,6 +145,7 @@ def get_webhook(workspace: WorkspaceDep, webhook_id: str) -> Any:
 @router.patch(
     "/{webhook_id}",
     operation_id="update_webhook",
+    dependencies=[CanAdmin],
     response_model=WebhookWithSecret,
     response_model_exclude_unset=True,
 )
@@ -145,12 +157,18 @@ def update_webhook(workspace: WorkspaceDep, webhook_id: str, body: WebhookChange
 
 
 @router.delete("/{webhook_id}", operation_id="delete_webhook", status_code=204)
-def delete_webhook(workspace: WorkspaceDep, webhook_id: str) -> None:
-    """Delete it, with its deliveries."""
+def delete_webhook(workspace: WorkspaceDep, caller: CallerDep, webhook_id: str) -> None:
+    """Delete it, with its deliveries. Needs the scope admin; for one of a single run, train."""
+    _held_to(caller, webhooks.get(workspace, webhook_id).run_id if caller.may("train") else None)
     webhooks.remove(workspace, webhook_id)
 
 
-@router.get("/{webhook_id}/deliveries", operation_id="list_webhook_deliveries", response_model=Page[DeliveryObject])
+@router.get(
+    "/{webhook_id}/deliveries",
+    operation_id="list_webhook_deliveries",
+    dependencies=[CanAdmin],
+    response_model=Page[DeliveryObject],
+)
 def list_webhook_deliveries(
     workspace: WorkspaceDep,
     webhook_id: str,
@@ -165,6 +183,7 @@ def list_webhook_deliveries(
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/replay",
     operation_id="replay_webhook_delivery",
+    dependencies=[CanAdmin],
     response_model=DeliveryObject,
 )
 def replay_webhook_delivery(workspace: WorkspaceDep, webhook_id: str, delivery_id: str) -> Any:
@@ -172,7 +191,7 @@ def replay_webhook_delivery(workspace: WorkspaceDep, webhook_id: str, delivery_i
     return webhooks.view_delivery(webhooks.replay(workspace, webhook_id, delivery_id))
 
 
-@router.post("/{webhook_id}/test", operation_id="test_webhook", response_model=DeliveryObject)
+@router.post("/{webhook_id}/test", operation_id="test_webhook", dependencies=[CanAdmin], response_model=DeliveryObject)
 def test_webhook(workspace: WorkspaceDep, webhook_id: str) -> Any:
     """Send a `webhook.test` event now; the answer says how it went."""
     return webhooks.view_delivery(webhooks.test(workspace, webhook_id))

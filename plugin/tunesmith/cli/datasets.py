@@ -22,6 +22,7 @@ def import_dataset(
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="prompt=COLUMN, completion=COLUMN, …; or one JSON object.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only show the report; nothing is stored.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a version from a file. Its format is detected; every row that cannot be read is listed with the reason."""
@@ -31,9 +32,9 @@ def import_dataset(
 
     columns, path = parse_mapping(mapping or []), Path(file)
     if file.startswith(PREFIX):
-        report = service.import_hub(open_workspace(), name, file, columns)
+        report = service.import_hub(open_workspace(), name, file, columns, dry_run)
     elif path.is_file():
-        report = service.import_file(open_workspace(), name, path, mapping=columns)
+        report = service.import_file(open_workspace(), name, path, mapping=columns, dry_run=dry_run)
     else:
         raise NotFound(f"There is no file {file!r}.", hint=f"A dataset of the hub is written {PREFIX}owner/name.")
     if as_json:

@@ -1,6 +1,7 @@
 """`tunesmith jobs`, `tunesmith models` and `tunesmith keys`: look at the data folder and act on it."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -137,6 +138,18 @@ def remove(name: str) -> None:
 
     service.remove(open_workspace(), name)
     print(f"{name} is removed.")
+
+
+@models.command()
+def download(
+    name: Annotated[str, typer.Argument(help="A model, or model:version.")],
+    artifact: Annotated[str, typer.Argument(help="adapter, gguf, card or report.")],
+    output: Annotated[Path, typer.Option(help="A folder or a file name.")] = Path(),
+) -> None:
+    """Copy a file of a version: the adapter as a ZIP, the GGUF, the card or the report."""
+    from tunesmith.recipes import artifacts as service
+
+    print(service.save(open_workspace(), name, artifact, output))
 
 
 @models.command()

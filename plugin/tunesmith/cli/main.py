@@ -49,11 +49,12 @@ def worker(lane: Annotated[list[str] | None, typer.Option(help="Lanes to work on
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe in YAML or JSON.", exists=True, dir_okay=False)],
     json_output: Annotated[bool, typer.Option("--json", help="Print the run as JSON at the end.")] = False,
+    until: Annotated[str, typer.Option(help="The last stage: build, train, export, evaluate or publish.")] = "publish",
 ) -> None:
     """Run a recipe to its end and show what came of it. Needs no running service, and uses it when there is one."""
     from tunesmith.cli.run import run_file
 
-    sys.exit(run_file(recipe, json_output=json_output))
+    sys.exit(run_file(recipe, json_output=json_output, until=until))
 
 
 @app.command()

@@ -25,15 +25,15 @@ from tunesmith.store.workspace import Workspace
 QUIET_STEP_S = 10.0  # without a terminal, training progress is printed this often
 
 
-def run_file(path: Path, *, json_output: bool = False) -> int:
-    """Exit status: 0 when the model is live, 1 otherwise."""
+def run_file(path: Path, *, json_output: bool = False, until: str = "publish") -> int:
+    """Exit status: 0 when all has succeeded (the model is live), 1 otherwise."""
     console = Console(stderr=json_output)
     if not console.is_terminal:
         console.width = 120  # a log file takes the whole table
     workspace = Workspace.open()
     recipe = load(workspace, path)
     runs.save_recipe(workspace, recipe)
-    run = runs.create_run(workspace, recipe)
+    run = runs.create_run(workspace, recipe, until=until)
     console.print(f"[bold]{recipe.name}[/]: {run.id}")
     worker = spawn(worker_command(), log=workspace.settings.home / "worker.log")  # waits while another one works
     try:

@@ -30,24 +30,30 @@ def import_file(
     *,
     filename: str | None = None,
     mapping: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Make a version of the dataset `name` from a file; returns `name` and the report.
+    """Make a version of the dataset `name` from a file; returns `name` and the report. `dry_run` keeps nothing.
 
     Good rows are kept and bad ones listed. The same file under the same file name gives the same version. Raises
     BadInput when nothing can be read, for rows of two formats, or for a wrong mapping; then nothing is stored.
     """
-    return _import(workspace, name, sources.imported(path, Path(filename or path.name).name[:255], mapping))
+    return _import(workspace, name, sources.imported(path, Path(filename or path.name).name[:255], mapping), dry_run)
 
 
 def import_hub(
-    workspace: Workspace, name: str, identifier: str, mapping: Mapping[str, str] | None = None
+    workspace: Workspace, name: str, identifier: str, mapping: Mapping[str, str] | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
     """As `import_file`, from the Hugging Face hub: `hf:owner/name` or `hf:owner/name:split`."""
-    return _import(workspace, name, sources.from_hub(identifier, mapping))
+    return _import(workspace, name, sources.from_hub(identifier, mapping), dry_run)
 
 
 def import_upload(
-    workspace: Workspace, name: str, filename: str, chunks: Iterable[bytes], mapping: Mapping[str, str] | None = None
+    workspace: Workspace,
+    name: str,
+    filename: str,
+    chunks: Iterable[bytes],
+    mapping: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """As `import_file`, from the bytes of an upload. Raises TooLarge too."""
     check_name(name)
@@ -55,16 +61,17 @@ def import_upload(
     with workspace.artifacts.scratch() as scratch:
         path = scratch / "upload"
         files.write_upload(path, chunks, workspace.settings.max_upload_mb * 2**20)
-        return import_file(workspace, name, path, filename=filename, mapping=mapping)
+        return import_file(workspace, name, path, filename=filename, mapping=mapping, dry_run=dry_run)
 
 
-def _import(workspace: Workspace, name: str, rows: Iterable[Row | Refused]) -> dict[str, Any]:
+def _import(workspace: Workspace, name: str, rows: Iterable[Row | Refused], dry_run: bool) -> dict[str, Any]:
     check_name(name)
     workspace.artifacts.require_space()
     with workspace.artifacts.scratch() as scratch:
         earlier = folders(workspace, name)
         report = build(None, rows=rows, out=scratch / "dataset", earlier=earlier, remove_copies=True)
-        keep(workspace, scratch / "dataset", report, name)
+        if not dry_run:
+            keep(workspace, scratch / "dataset", report, name)
     return {"name": name, **report.as_dict()}
 
 

@@ -50,12 +50,14 @@ def create_run(
     request: dict[str, Any] | None = None,
     idempotency_key: str | None = None,
     run_id: str | None = None,
+    until: str = "publish",
 ) -> Run:
-    """Check the recipe against what is here and enqueue its stages.
+    """Check the recipe against what is here and enqueue its stages, the last of which is `until`.
 
     `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
     """
-    if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request)):
+    wanted = stages.up_to(until)
+    if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request, len(wanted))):
         return known
     check_recipe(workspace, recipe)
     run = Run(
@@ -70,9 +72,9 @@ def create_run(
         with workspace.database.write() as session:
             session.add(run)
             session.flush()
-            queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+            queue.enqueue(session, run.id, [queue.Step(kind) for kind in wanted])
     except IntegrityError:  # the same request, sent twice at once
-        known = _made_before(workspace, idempotency_key or "", recipe, request)
+        known = _made_before(workspace, idempotency_key or "", recipe, request, len(wanted))
         if known is None:
             raise
         return known
@@ -177,9 +179,14 @@ def find_by_key(workspace: Workspace, key: str) -> Run | None:
         return session.scalars(select(Run).where(Run.idempotency_key == key)).first()
 
 
-def _made_before(workspace: Workspace, key: str, recipe: Recipe, request: dict[str, Any] | None) -> Run | None:
-    """As `find_by_key`. Raises Conflict when the key stood for another request."""
+def _made_before(
+    workspace: Workspace, key: str, recipe: Recipe, request: dict[str, Any] | None, count: int
+) -> Run | None:
+    """As `find_by_key`. Raises Conflict when the key stood for another request, or one of another `count` of stages."""
     known = find_by_key(workspace, key)
-    if known is not None and (known.request != request if request else known.recipe != recipe.document()):
+    if known is None:
+        return None
+    other = known.request != request if request else known.recipe != recipe.document()
+    if other or len(queue.jobs_of(workspace.database, known.id)) != count:
         raise Conflict("This Idempotency-Key was used for another request.", hint="Use a new key for a new request.")
     return known

@@ -186,11 +186,12 @@ def _going_on(workspace: Workspace, row: Schedule) -> str | None:
 
 
 def _too_few(workspace: Workspace, row: Schedule, recipe: Recipe) -> str | None:
-    """Why not enough documents are new or corrected since a run of this recipe last began to read them."""
+    """Why not enough documents are new or corrected since a run of this recipe last began to read them to train."""
     if not row.minimum_new_documents:
         return None
     read = select(Job.started_at).join(Run, Run.id == Job.run_id)
     read = read.where(Run.recipe_name == row.recipe, Job.kind == "build", Job.status == "succeeded")
+    read = read.where(Run.id.in_(select(Job.run_id).where(Job.kind == "train")))
     with workspace.database.read() as session:
         since = session.scalars(read.order_by(Job.started_at.desc())).first()
     moment = datetime.fromtimestamp(since, UTC) if since else None

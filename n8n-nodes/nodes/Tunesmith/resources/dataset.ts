@@ -1,9 +1,18 @@
 import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import { NodeOperationError } from 'n8n-workflow';
-import { datasetLocator, limits, type Resource, segment, shownFor, text } from '../fields';
+import {
+	datasetLocator,
+	limits,
+	recipeLocator,
+	type Resource,
+	segment,
+	shownFor,
+	text,
+} from '../fields';
 import { whole } from '../lists';
 import { download, request } from '../transport';
 import { asBinary, binaryOf, upload } from '../uploads';
+import { startRun } from './recipe';
 
 const properties: INodeProperties[] = [
 	{
@@ -14,6 +23,19 @@ const properties: INodeProperties[] = [
 		displayOptions: { show: { resource: ['dataset'] } },
 		default: 'getReport',
 		options: [
+			{
+				name: 'Build',
+				value: 'build',
+				action: 'Build a dataset',
+				description:
+					'Read the sources of a recipe and make its dataset, without training: a run of its first stage',
+			},
+			{
+				name: 'Check',
+				value: 'check',
+				action: 'Check a file of examples',
+				description: 'Say what importing a file would keep, reject and warn of; nothing is stored',
+			},
 			{
 				name: 'Export',
 				value: 'export',
@@ -48,6 +70,7 @@ const properties: INodeProperties[] = [
 		],
 	},
 	datasetLocator(shownFor('dataset', 'getReport', 'preview', 'export')),
+	recipeLocator(shownFor('dataset', 'build')),
 	{
 		displayName: 'Name',
 		name: 'name',
@@ -55,8 +78,9 @@ const properties: INodeProperties[] = [
 		default: '',
 		required: true,
 		placeholder: 'household-documents',
-		description: 'Name of the dataset; a known name gets a new version',
-		displayOptions: shownFor('dataset', 'import'),
+		description:
+			'Name of the dataset; a known name gets a new version, and rows are compared with the earlier ones',
+		displayOptions: shownFor('dataset', 'check', 'import'),
 	},
 	{
 		displayName: 'Input Binary Field',
@@ -65,7 +89,7 @@ const properties: INodeProperties[] = [
 		default: 'data',
 		required: true,
 		hint: 'The name of the input binary field that holds the file',
-		displayOptions: shownFor('dataset', 'import'),
+		displayOptions: shownFor('dataset', 'check', 'import'),
 	},
 	{
 		displayName: 'Format',
@@ -107,6 +131,15 @@ const properties: INodeProperties[] = [
 	...limits('dataset', 'getAll'),
 ];
 
+async function importFile(
+	context: IExecuteFunctions,
+	i: number,
+	fields: Record<string, string> = {},
+): Promise<IDataObject> {
+	const path = `/v1/datasets/${segment(context, 'name', i)}/import`;
+	return await upload(context, i, path, await binaryOf(context, i), fields);
+}
+
 async function report(context: IExecuteFunctions, i: number): Promise<IDataObject> {
 	const path = `/v1/datasets/${segment(context, 'dataset', i)}`;
 	const found = await request<{ data: IDataObject[] }>(context, 'GET', path, { itemIndex: i });
@@ -129,13 +162,9 @@ async function preview(context: IExecuteFunctions, i: number): Promise<IDataObje
 export const dataset: Resource = {
 	properties,
 	operations: {
-		import: async (context, i) =>
-			await upload(
-				context,
-				i,
-				`/v1/datasets/${segment(context, 'name', i)}/import`,
-				await binaryOf(context, i),
-			),
+		build: async (context, i) => await startRun(context, i, 'build'),
+		check: async (context, i) => await importFile(context, i, { dry_run: 'true' }),
+		import: importFile,
 		getReport: report,
 		getAll: async (context, i) => await whole(context, i, '/v1/datasets'),
 		preview,

@@ -2,6 +2,7 @@ import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workfl
 import { limits, modelLocator, type Resource, segment, shownFor, text } from '../fields';
 import { whole } from '../lists';
 import { request } from '../transport';
+import { asBinary } from '../uploads';
 
 const properties: INodeProperties[] = [
 	{
@@ -12,6 +13,12 @@ const properties: INodeProperties[] = [
 		displayOptions: { show: { resource: ['model'] } },
 		default: 'try',
 		options: [
+			{
+				name: 'Download Artefact',
+				value: 'download',
+				action: 'Download an artefact of a model',
+				description: 'Get a file of a version: its adapter, GGUF, card or report',
+			},
 			{
 				name: 'Get',
 				value: 'get',
@@ -50,7 +57,7 @@ const properties: INodeProperties[] = [
 			},
 		],
 	},
-	modelLocator(shownFor('model', 'get', 'getVersions', 'publish', 'rollBack', 'try')),
+	modelLocator(shownFor('model', 'download', 'get', 'getVersions', 'publish', 'rollBack', 'try')),
 	{
 		displayName: 'Version',
 		name: 'version',
@@ -60,6 +67,46 @@ const properties: INodeProperties[] = [
 		placeholder: 'run-0123456789ab',
 		description: 'The version to put live, as Get Versions lists it',
 		displayOptions: shownFor('model', 'publish'),
+	},
+	{
+		displayName: 'Version',
+		name: 'version',
+		type: 'string',
+		default: 'latest',
+		required: true,
+		description: 'One of the versions that Get Versions lists; latest is the live one',
+		displayOptions: shownFor('model', 'download'),
+	},
+	{
+		displayName: 'Artefact',
+		name: 'artifact',
+		type: 'options',
+		default: 'gguf',
+		options: [
+			{
+				name: 'Adapter',
+				value: 'adapter',
+				description: 'The LoRA adapter as PEFT reads it, in a ZIP',
+			},
+			{
+				name: 'Card',
+				value: 'card',
+				description: 'What the version is and how good it is, in Markdown',
+			},
+			{ name: 'GGUF', value: 'gguf', description: 'The model as it is served' },
+			{ name: 'Report', value: 'report', description: 'All that was measured, as JSON' },
+		],
+		description: 'The file to download',
+		displayOptions: shownFor('model', 'download'),
+	},
+	{
+		displayName: 'Put Output File in Field',
+		name: 'binaryField',
+		type: 'string',
+		default: 'data',
+		required: true,
+		hint: 'The name of the output binary field to put the file in',
+		displayOptions: shownFor('model', 'download'),
 	},
 	{
 		displayName: 'Message',
@@ -138,9 +185,16 @@ async function versions(context: IExecuteFunctions, i: number): Promise<IDataObj
 	return (await request<{ data: IDataObject[] }>(context, 'GET', path, { itemIndex: i })).data;
 }
 
+async function downloadArtifact(context: IExecuteFunctions, i: number) {
+	const artifact = context.getNodeParameter('artifact', i) as string;
+	const path = `/v1/models/${segment(context, 'model', i)}/versions/${segment(context, 'version', i)}`;
+	return await asBinary(context, i, `${path}/artifacts/${artifact}`, artifact);
+}
+
 export const model: Resource = {
 	properties,
 	operations: {
+		download: downloadArtifact,
 		get: async (context, i) => (await versions(context, i)).filter(({ live }) => live),
 		getAll: async (context, i) => await whole(context, i, '/v1/models'),
 		getVersions: async (context, i) =>

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { IDataObject, INodeProperties } from 'n8n-workflow';
+import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import { json, limits, recipeLocator, type Resource, segment, shownFor } from '../fields';
 import { whole } from '../lists';
 import { request } from '../transport';
@@ -62,8 +62,37 @@ const properties: INodeProperties[] = [
 			'The same key gives the same run again instead of a second one. Leave empty for a new run each time.',
 		displayOptions: shownFor('recipe', 'run'),
 	},
+	{
+		displayName: 'Last Stage',
+		name: 'until',
+		type: 'options',
+		default: 'publish',
+		options: [
+			{ name: 'Build', value: 'build', description: 'Only make and check the dataset' },
+			{ name: 'Evaluate', value: 'evaluate', description: 'Train and measure; nothing goes live' },
+			{ name: 'Publish', value: 'publish', description: 'Go live if the gate is met' },
+		],
+		description: 'Where the run ends',
+		displayOptions: shownFor('recipe', 'run'),
+	},
 	...limits('recipe', 'getAll'),
 ];
+
+/** Run a recipe up to its stage `until`. The key makes a repeated call give the same run. */
+export async function startRun(
+	context: IExecuteFunctions,
+	i: number,
+	until: string,
+): Promise<Started> {
+	const key = (context.getNodeParameter('idempotencyKey', i, '') as string) || randomUUID();
+	const path = `/v1/recipes/${segment(context, 'recipe', i)}/runs`;
+	const run: IDataObject = await request(context, 'POST', path, {
+		headers: { 'Idempotency-Key': key },
+		qs: { until },
+		itemIndex: i,
+	});
+	return new Started(String(run.id), `/v1/runs/${run.id}`, run);
+}
 
 export const recipe: Resource = {
 	properties,
@@ -78,14 +107,7 @@ export const recipe: Resource = {
 				body: json(context, 'document', i),
 				itemIndex: i,
 			}),
-		run: async (context, i) => {
-			const key = (context.getNodeParameter('idempotencyKey', i, '') as string) || randomUUID();
-			const path = `/v1/recipes/${segment(context, 'recipe', i)}/runs`;
-			const run: IDataObject = await request(context, 'POST', path, {
-				headers: { 'Idempotency-Key': key },
-				itemIndex: i,
-			});
-			return new Started(String(run.id), `/v1/runs/${run.id}`, run);
-		},
+		run: async (context, i) =>
+			await startRun(context, i, context.getNodeParameter('until', i, 'publish') as string),
 	},
 };

@@ -2,7 +2,10 @@ import type { INodeProperties } from 'n8n-workflow';
 
 /** Of all operations that start something which ends later. */
 const displayOptions = {
-	show: { resource: ['job', 'recipe', 'run'], operation: ['create', 'resume', 'run'] },
+	show: {
+		resource: ['dataset', 'job', 'recipe', 'run'],
+		operation: ['build', 'create', 'resume', 'run'],
+	},
 };
 
 const waitsFor = (...wait: string[]) => ({ show: { ...displayOptions.show, wait } });
