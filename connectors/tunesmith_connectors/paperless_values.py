@@ -92,7 +92,7 @@ class CustomField:
 
         Raises ValueError when it is not what a field of this type can hold.
         """
-        if wire is None or wire == "":
+        if wire in (None, "", []):  # no links are no value
             return None
         match self.data_type:
             case "monetary":
@@ -162,7 +162,7 @@ class Lookups:
         found = []
         for name in names:
             if str(name).casefold() not in by_name:
-                there = ", ".join(sorted(known.values())[:30]) or "none at all"
+                there = ", ".join(sorted(known.values())[:30]) or "none that this token may see"
                 raise PaperlessError(
                     f"Paperless has no {kind.replace('_', ' ')[:-1]} called {name!r}.",
                     code="unknown_name",
