@@ -84,7 +84,7 @@ def _ask(workspace: Workspace, pool: ServerPool, version: ModelVersion, found: P
         raise BadInput(
             f"{version.name} does the task {task.name}.", hint="Only extractions suggest values.", param="model"
         )
-    details = {"title": found.title, "filename": found.original_file_name, "document_type": found.document_type}
+    details = {"title": found.title, "filename": found.stored_name, "document_type": found.document_type}
     messages = task.prompt(found.content, **details, created=found.created)
     request = {"model": version.name, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
     endpoint, body = answering.prepare(workspace, pool, version, request)

@@ -121,8 +121,8 @@ def _template(preset: str, prompt: str | None, hint: str) -> Template:
 
 
 _AI_HINT = (
-    'Print it from your Paperless: manage.py shell -c "from types import SimpleNamespace as N; from paperless.config '
-    "import AIConfig; from paperless_ai.ai_classifier import build_prompt_without_rag as b; "
+    'Print it from your Paperless: manage.py shell --no-imports -c "from types import SimpleNamespace as N; '
+    "from paperless.config import AIConfig; from paperless_ai.ai_classifier import build_prompt_without_rag as b; "
     "print(b(N(filename='{filename}', content='{content}'), AIConfig()))\" > prompt.txt; then prompt_file: prompt.txt."
 )
 _GPT_HINT = "Set prompt_file to paperless-gpt's prompts/custom_field_prompt.tmpl."

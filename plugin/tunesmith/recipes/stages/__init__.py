@@ -5,6 +5,7 @@ from importlib import import_module
 from tunesmith.recipes.context import Context
 
 ORDER = ("build", "train", "export", "evaluate", "publish")
+HEAVY = frozenset({"train", "export", "evaluate"})  # what another machine may do, in the lane of TUNESMITH_TRAIN_LANE
 
 
 def run(kind: str, context: Context) -> dict[str, object]:
