@@ -110,7 +110,7 @@ def _keep(
 ) -> Suggestion:
     fields = _mapping(workspace.database, version)
     places = {name: where for name in answer if (where := place_of(name, fields, lookups))}
-    answer = json.loads(json.dumps(answer))
+    answer = suggestions.labelled(json.loads(json.dumps(answer)), places, lookups)
     with workspace.database.write() as session:
         return suggestions.keep(
             session, found, model=version.name, version=version.version, answer=answer, places=places
