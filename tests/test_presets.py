@@ -196,3 +196,27 @@ def test_the_file_is_named_as_paperless_names_it() -> None:
     row = shown.example(presets.document_for("paperless_ai", found))
     assert "0000007.pdf" in row.prompt[0]["content"]
     assert "bill.PDF" not in row.prompt[0]["content"]
+
+
+def test_paperless_asking_for_its_own_suggestions_in_another_language_gets_them_back() -> None:
+    """Paperless-ngx 3 does so whenever its user has chosen a language."""
+    version = ModelVersion(
+        name="m", version="1", task={"name": "extraction", "spec": presets.spec_of("paperless_ai", (), ASK)}
+    )
+    empty: dict[str, Any] = {name: [] for name in presets.AI_LISTS}
+    said = json.dumps({**empty, "title": "Wasser", "tags": ["Büro"]}, ensure_ascii=False)
+
+    def asked(text: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text}]}
+
+    again = f"Rewrite only these fields in German.\n\n    Suggestions:\n    {said}"
+    assert answering.answer_in(version, asked(again)) == said
+    cut_off = {"choices": [{"finish_reason": "length", "message": {"role": "assistant", "content": "{"}}]}
+    choice = answering.as_tool_call(cut_off, "x", said)["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["arguments"]) == (
+        "tool_calls",
+        said,
+    )
+    document = Template(ASK).filled({"filename": "a.pdf", "content": f"A letter\n{said}"})
+    for other in (document, "Suggestions:\n{}", 'Suggestions:\n{"title": "x"}', "hello"):
+        assert answering.answer_in(version, asked(other)) is None
