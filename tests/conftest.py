@@ -1,5 +1,6 @@
 """What is slow to make is made once: a tiny real model, exported by the real converter."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from postgres import fresh_database
 from tunesmith.serving.targets.base import Candidate
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
@@ -32,6 +34,18 @@ class Tiny:
             hf_dir=self.hf_dir,
             quantization=quantization,
         )
+
+
+@pytest.fixture(autouse=True)
+def _database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SQLite, or an empty database of the Postgres in TUNESMITH_TEST_DATABASE_URL, for child processes too."""
+    server = os.environ.get("TUNESMITH_TEST_DATABASE_URL")
+    if not server:
+        yield
+        return
+    with fresh_database(server) as url:
+        monkeypatch.setenv("TUNESMITH_DATABASE_URL", url)
+        yield
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_scopes_are_held_to(client: TestClient, workspace: Workspace) -> None:
 
 
 def test_the_first_key_is_shown_once_and_only_its_digest_is_kept(tmp_path: Path) -> None:
-    workspace = Workspace.open(Settings(home=tmp_path))
+    workspace = Workspace.open(Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path / 'tunesmith.sqlite3'}"))
     secret = keys.ensure_first_key(workspace)
     assert secret is not None
     assert keys.ensure_first_key(workspace) is None

@@ -129,7 +129,7 @@ def test_filters(fake: FakePaperless, filters: dict[str, Any], wanted: Any) -> N
         ({"tags": ["finanse"]}, "finance, private"),
         ({"document_types": ["Recipt"]}, "Invoice, Letter"),
         ({"correspondents": ["x"]}, "Bank, Waterworks"),
-        ({"storage_paths": ["x"]}, "none at all"),
+        ({"storage_paths": ["x"]}, "none that this token may see"),
         ({"custom_field_query": ["Totl", "gt", 1]}, "Total"),
     ],
 )

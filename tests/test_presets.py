@@ -11,8 +11,9 @@ import pytest
 
 from fakes.gbnf import Gbnf
 from fakes.paperless import FakePaperless
-from test_paperless import lines
+from test_paperless import document, lines
 from tunesmith.cli.run import load
+from tunesmith.datasets import sources, suggestions
 from tunesmith.errors import BadInput
 from tunesmith.recipes import answering
 from tunesmith.recipes.schema import Recipe
@@ -90,26 +91,26 @@ def test_a_long_document_is_cut_as_paperless_cuts_it() -> None:
 def test_paperless_gpt_gets_pairs_and_what_is_missing_is_left_out() -> None:
     spec = presets.spec_of("paperless_gpt", definitions(), GO, ["Total", "Kind", "Paid"])
     task = Extraction(spec)
-    row = task.example(BILL)
+    row = task.example(presets.document_for("paperless_gpt", BILL, definitions()))
     asked = row.prompt[0]["content"]
     assert asked.startswith("Fields for Water (2025-03-19, English):\nWaterworks")
     assert '  <field name="Total" type="monetary"></field>\n' in asked
     assert '    <option id="a1">Car</option>\n' in asked
     assert asked.endswith('[{"field": 1}]')
-    assert json.loads(row.answer) == [{"field": "Total", "value": "12.30"}, {"field": "Kind", "value": "Car"}]
+    assert json.loads(row.answer) == [{"field": "Total", "value": "12.30"}, {"field": "Kind", "value": "a1"}]
     constraint = Extraction(task.spec).constraint(row.prompt)
     assert constraint is not None
     assert constraint.grammar is not None
     assert constraint.json_schema is not None
     grammar = Gbnf(constraint.grammar)
-    for answer in (row.answer, "[]", '[{"field": "Kind", "value": "Car"}]'):
+    for answer in (row.answer, "[]", '[{"field": "Kind", "value": "a1"}]'):
         assert grammar.admits(answer)
         jsonschema.validate(json.loads(answer), constraint.json_schema)
     for wrong in ('{"Total": "12.30"}', '[{"field": "Total"}]', '[{"field": "Other", "value": "1.00"}]'):
         assert not grammar.admits(wrong)
         assert not task.score(wrong, row.answer, row.prompt).exact
     assert task.score(row.answer, row.answer, row.prompt).exact
-    assert task.fit([row] * 40).read(row.answer) == {"Total": "12.30", "Kind": "Car"}
+    assert task.fit([row] * 40).read(row.answer) == {"Total": "12.30", "Kind": "a1"}
 
 
 def test_the_document_is_found_in_the_filled_prompt() -> None:
@@ -172,3 +173,50 @@ def test_a_required_tool_is_answered_by_a_call_of_it() -> None:
     for other in ({"tool_choice": "auto"}, {"tools": [tool, tool]}, {"tools": None}):
         assert answering.forced_tool(version, {**asked, **other}) is None
     assert answering.forced_tool(ModelVersion(task={"name": "chat", "spec": {}}), asked) is None
+
+
+def test_paperless_gpt_is_answered_in_ids_and_paperless_is_shown_labels() -> None:
+    """paperless-gpt hands a model's value to Paperless as it is, which takes an option's id only."""
+    quoted = Definition('Owner\'s "kind"', "select", {"a<1": "Car & van"})
+    assert presets.fields_xml([quoted]) == (
+        '<custom_fields>\n  <field name="Owner&apos;s &quot;kind&quot;" type="select">\n'
+        '    <option id="a&lt;1">Car &amp; van</option>\n  </field>\n</custom_fields>'
+    )
+    with FakePaperless(lines()) as server, PaperlessClient(server.url, "secret") as client:
+        answer, places = {"Kind": "a1", "Code": "a1"}, {"Kind": "custom_field/Kind", "Code": "custom_field/Code"}
+        assert suggestions.labelled(answer, places, client.lookups()) == {"Kind": "Car", "Code": "a1"}
+
+
+def test_the_file_is_named_as_paperless_names_it() -> None:
+    """Paperless' AI is shown the stored name; an upload's own name would teach the title, and be missing later."""
+    shown = Extraction(presets.spec_of("paperless_ai", (), ASK))
+    named = document(7, original_file_name="Water bill.PDF")
+    with FakePaperless(lines(named)) as server, PaperlessClient(server.url, "secret") as client:
+        found = sources.to_document(client.document(7), {})
+    row = shown.example(presets.document_for("paperless_ai", found))
+    assert "0000007.pdf" in row.prompt[0]["content"]
+    assert "bill.PDF" not in row.prompt[0]["content"]
+
+
+def test_paperless_asking_for_its_own_suggestions_in_another_language_gets_them_back() -> None:
+    """Paperless-ngx 3 does so whenever its user has chosen a language."""
+    version = ModelVersion(
+        name="m", version="1", task={"name": "extraction", "spec": presets.spec_of("paperless_ai", (), ASK)}
+    )
+    empty: dict[str, Any] = {name: [] for name in presets.AI_LISTS}
+    said = json.dumps({**empty, "title": "Wasser", "tags": ["Büro"]}, ensure_ascii=False)
+
+    def asked(text: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text}]}
+
+    again = f"Rewrite only these fields in German.\n\n    Suggestions:\n    {said}"
+    assert answering.answer_in(version, asked(again)) == said
+    cut_off = {"choices": [{"finish_reason": "length", "message": {"role": "assistant", "content": "{"}}]}
+    choice = answering.as_tool_call(cut_off, "x", said)["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["arguments"]) == (
+        "tool_calls",
+        said,
+    )
+    document = Template(ASK).filled({"filename": "a.pdf", "content": f"A letter\n{said}"})
+    for other in (document, "Suggestions:\n{}", 'Suggestions:\n{"title": "x"}', "hello"):
+        assert answering.answer_in(version, asked(other)) is None

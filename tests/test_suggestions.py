@@ -117,7 +117,9 @@ def test_only_named_fields_are_written_and_each_alone(workspace: Workspace, fake
 
 
 def test_a_value_that_is_there_is_never_overwritten(workspace: Workspace, fake: FakePaperless, model: Model) -> None:
-    fake.edit(1, correspondent=2, document_type=2, created="2024-01-01", custom_fields=[{"field": 1, "value": "USD5"}])
+    fake.edit(
+        1, correspondent=2, document_type=2, created="2024-01-01", custom_fields=[{"field": 1, "value": "USD5.00"}]
+    )
     before = dict(wire(fake))
     done = ask(workspace, write="amount date correspondent type")
     assert done["written"] == {}

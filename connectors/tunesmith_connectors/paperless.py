@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, TypedDict, Unpack
 
-from tunesmith_connectors.paperless_query import check_query
+from tunesmith_connectors.paperless_query import checked_query
 from tunesmith_connectors.paperless_values import (
     LOOKUPS,
     CustomField,
@@ -33,7 +33,7 @@ __all__ = [
     "PaperlessRefused",
     "PaperlessUnavailable",
     "WirePage",
-    "check_query",
+    "checked_query",
     "moment",
 ]
 
@@ -160,8 +160,7 @@ class PaperlessClient(Wire):
         parameters.update({parameter: moment.isoformat() for parameter, moment in moments if moment})
         query = filters.get("custom_field_query")
         if query is not None:
-            check_query(query, lookups)
-            parameters["custom_field_query"] = json.dumps(query)
+            parameters["custom_field_query"] = json.dumps(checked_query(query, lookups))
         return parameters
 
     # -- for a mirror -------------------------------------------------------------------------------------------
@@ -230,7 +229,7 @@ class PaperlessClient(Wire):
         self._call("PATCH", f"documents/{int(number)}/", json=dict(values))
 
     def create(self, kind: str, name: str) -> int:
-        """A new correspondent, document type or storage path that matches nothing by itself; its id."""
+        """A new correspondent or document type that matches nothing by itself; its id."""
         made = self._call("POST", f"{kind}/", json={"name": name, "matching_algorithm": 0})
         self._lookups = None
         return int(made["id"])

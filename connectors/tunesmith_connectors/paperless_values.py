@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 LOOKUPS = ("tags", "correspondents", "document_types", "storage_paths", "custom_fields")
@@ -92,7 +93,7 @@ class CustomField:
 
         Raises ValueError when it is not what a field of this type can hold.
         """
-        if wire is None or wire == "":
+        if wire in (None, "", []):  # no links are no value
             return None
         match self.data_type:
             case "monetary":
@@ -162,7 +163,7 @@ class Lookups:
         found = []
         for name in names:
             if str(name).casefold() not in by_name:
-                there = ", ".join(sorted(known.values())[:30]) or "none at all"
+                there = ", ".join(sorted(known.values())[:30]) or "none that this token may see"
                 raise PaperlessError(
                     f"Paperless has no {kind.replace('_', ' ')[:-1]} called {name!r}.",
                     code="unknown_name",
@@ -188,6 +189,11 @@ class PaperlessDocument:
     custom_fields: dict[str, Any]  # by name; a field that the document does not carry is absent
     original_file_name: str | None
     problems: list[str]  # values that could not be read, in words
+
+    @property
+    def stored_name(self) -> str:
+        """The file as Paperless names it by default: what its own AI is shown, and tells nothing of the content."""
+        return f"{self.id:07}{PurePosixPath(self.original_file_name or '').suffix.lower() or '.pdf'}"
 
     def money(self) -> dict[str, Money]:
         return {name: value for name, value in self.custom_fields.items() if isinstance(value, Money)}

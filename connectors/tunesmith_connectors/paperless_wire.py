@@ -127,14 +127,16 @@ class Wire:
     def _refusal(self, answer: httpx.Response) -> PaperlessError:
         status = answer.status_code
         code, hint = {
-            400: ("bad_query", "Paperless does not accept the query; its answer says which part."),
+            400: ("bad_query", "Paperless does not accept this; its answer says which part."),
             401: ("unauthorized", "Make a token in Paperless (My Profile) and set TUNESMITH_PAPERLESS_TOKEN."),
-            403: ("forbidden", "The token's user may not view this. Give it the permission in Paperless."),
+            403: ("forbidden", "The token's user may not do this. Give it the permission in Paperless."),
             404: ("not_found", "TUNESMITH_PAPERLESS_URL must be Paperless' root, without /api, or the id is gone."),
             406: ("version_refused", f"This Paperless does not speak API version {API_VERSION}: use 2.16 to 3.x."),
         }.get(status, ("paperless_error", "Look into Paperless' log."))
         if 300 <= status < 400:
-            code, hint = "redirected", f"Set TUNESMITH_PAPERLESS_URL to {answer.headers.get('location', '?')[:100]}."
+            to = answer.headers.get("location", "?")[:100]
+            root = "be Paperless' root, as in the browser; it leads to a page" if "/login" in to else "be"
+            code, hint = "redirected", f"TUNESMITH_PAPERLESS_URL must {root}: {to}."
         if status == 429 or status >= 500:
             return PaperlessUnavailable(
                 f"Paperless answers {status}.", code="paperless_unavailable", hint=hint, retryable=True, status=status

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
 
     target: str = Field("auto", description="Where models go live: auto (ollama if its URL is set), llamacpp, ollama.")
     quantization: str = Field("q8_0", description="Of the served model: q8_0, q4_k_m, f16.")
+    train_lane: str = Field(
+        "default", max_length=20, description="Lane of training, export and evaluation: worker --lane of that name."
+    )
     train_minutes: float = Field(11.0, gt=0, description="Time that an automatic plan may spend training on a CPU.")
     max_upload_mb: int = Field(512, gt=0)
     min_free_disk_mb: int = Field(1024, ge=0, description="A job pauses rather than fill the disk beyond this.")

@@ -1,9 +1,10 @@
 """A stand-in for Paperless-ngx 3.0.5: an HTTP server in a thread, as tolerant and as strict as the real one.
 
 It ignores unknown parameters, orderings and `is_in_inbox=1`; answers 406 to API versions other than 9 and 10, 401
-without the token, 403 for lookups the token may not list, 400 for a wrong `custom_field_query` or value; pages by 25
-and caps `page_size` at 100000. `modified` moves on PATCH and on bulk edits, not when a lookup is renamed; PATCH
-`custom_fields` replaces all of them. Loaded from wire-form JSONL, as examples/generate_documents.py writes it.
+without the token, 403 for what the token may not do, 400 for a wrong `custom_field_query` or value, a login page for
+a path that is none; pages by 25 and caps `page_size` at 100000. `modified` moves on PATCH and on bulk edits (there
+seconds later, by a background task), not when a lookup is renamed or deleted; PATCH `custom_fields` replaces all of
+them; a link between documents is set on both. Loaded from wire-form JSONL, as examples/generate_documents.py writes it.
 """
 
 import json
@@ -36,6 +37,13 @@ def _by_id(item: dict[str, Any]) -> Any:
     return item["id"]
 
 
+def _is_date(value: Any) -> bool:
+    try:
+        return bool(date.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
+
+
 def _by_modified(item: dict[str, Any]) -> Any:
     return _moment(item["modified"]), item["id"]
 
@@ -49,7 +57,7 @@ class FakePaperless:
         self.documents: list[dict[str, Any]] = []
         for line in lines:
             if "kind" in line:
-                self.lookups[line["kind"]] = line["results"]
+                self.lookups[line["kind"]] = list(line["results"])
             else:
                 self.documents.append(line)
         self.token = token
@@ -81,12 +89,17 @@ class FakePaperless:
             def do_PATCH(self) -> None:
                 self.do_POST()
 
+            def do_DELETE(self) -> None:
+                self._answer(*fake.delete(self.path, dict(self.headers.items())))
+
             def _answer(self, status: int, body: Any) -> None:
                 fake.requests.append(self.path)
                 fake.headers.append(dict(self.headers.items()))
-                raw = json.dumps(body).encode()
+                raw = b"" if body is None else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
+                if status == 302:
+                    self.send_header("Location", f"/accounts/login/?next={self.path}")
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
                 if fake.cut and "/documents/" in self.path and fake.cut.pop(0):
@@ -118,13 +131,13 @@ class FakePaperless:
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         match = re.fullmatch(r"/api/(\w+)/(?:(\d+)/)?", parts.path)
         if not match or match[1] not in (*LOOKUPS, "documents"):
-            return 404, {"detail": "Not found."}
+            return 302, None
         if match[1] in self.forbidden:
             return 403, {"detail": "You do not have permission to perform this action."}
         items = self.documents if match[1] == "documents" else self.lookups[match[1]]
         if match[2]:
             found = next((i for i in items if i["id"] == int(match[2])), None)
-            return (200, found) if found else (404, {"detail": "No such item."})
+            return (200, found) if found else (404, {"detail": "No Document matches the given query."})
         if match[1] == "documents":
             for key, keep in _FILTERS.items():
                 if query.get(key):
@@ -151,6 +164,8 @@ class FakePaperless:
         """PATCH of a document, `bulk_edit` with modify_custom_fields, and new lookups."""
         if refusal := self._refuse(headers):
             return refusal
+        if "write" in self.forbidden:
+            return 403, {"detail": "You do not have permission to perform this action."}
         self.writes.append((method, target, body))
         match = re.fullmatch(r"/api/(\w+)/(?:(\d+|bulk_edit)/)?", target)
         if match and method == "PATCH" and match[1] == "documents" and match[2]:
@@ -159,11 +174,25 @@ class FakePaperless:
             return self._bulk_edit(body)
         if match and method == "POST" and match[1] in LOOKUPS and not match[2]:
             items = self.lookups[match[1]]
+            if len(body["name"]) > 128:
+                return 400, {"name": ["Ensure this field has no more than 128 characters."]}
+            if match[1] == "storage_paths" and "path" not in body:
+                return 400, {"path": ["This field is required."]}
             if any(item["name"] == body["name"] for item in items):
                 return 400, {"error": "Object violates owner / name unique constraint"}
             items.append({**body, "id": 1 + max((item["id"] for item in items), default=0)})
             return 201, items[-1]
         return 404, {"detail": "Not found."}
+
+    def delete(self, target: str, headers: dict[str, str]) -> tuple[int, Any]:
+        """A lookup goes from the documents too, and none of them counts as modified."""
+        if refusal := self._refuse(headers):
+            return refusal
+        _, _, kind, number, _ = target.split("/")
+        self.lookups[kind] = [item for item in self.lookups[kind] if item["id"] != int(number)]
+        for document in self.documents if kind == "custom_fields" else []:
+            document["custom_fields"] = [f for f in document["custom_fields"] if f["field"] != int(number)]
+        return 204, None
 
     def edit(self, number: int, **values: Any) -> tuple[int, Any]:
         """What PATCH does, and what a person does in the browser: the given keys are replaced, `modified` moves."""
@@ -173,9 +202,13 @@ class FakePaperless:
         for item in values.get("custom_fields", []):
             if wrong := self._wrong(item["field"], item["value"]):
                 return 400, {"custom_fields": [wrong]}
-        for key, kind in (("correspondent", "correspondents"), ("document_type", "document_types")):
-            if values.get(key) and values[key] not in {item["id"] for item in self.lookups[kind]}:
+        for key in ("correspondent", "document_type", "storage_path"):
+            if values.get(key) and values[key] not in {item["id"] for item in self.lookups[f"{key}s"]}:
                 return 400, {key: [f'Invalid pk "{values[key]}" - object does not exist.']}
+        if len(values.get("title", "")) > 128:
+            return 400, {"title": ["Ensure this field has no more than 128 characters."]}
+        if not _is_date(values.get("created", "2025-01-01")):
+            return 400, {"created": ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]}
         document.update({k: v for k, v in values.items() if k in document and k not in ("id", "modified", "added")})
         document["modified"] = datetime.now(UTC).isoformat()
         return 200, document
@@ -190,13 +223,28 @@ class FakePaperless:
         for field, value in added.items():
             if wrong := self._wrong(field, value):
                 return 400, {"non_field_errors": [wrong]}
-        for number in body["documents"]:
-            document = next(d for d in self.documents if d["id"] == number)
-            kept = [
-                f for f in document["custom_fields"] if f["field"] not in (*added, *parameters["remove_custom_fields"])
-            ]
-            self.edit(number, custom_fields=kept + [{"field": k, "value": v} for k, v in added.items()])
+        documents = [d for d in self.documents if d["id"] in body["documents"]]
+        if len(documents) != len(body["documents"]):
+            return 400, {"documents": ["Some documents in documents don't exist or were specified twice."]}
+        for document in documents:
+            for field, value in added.items():
+                self._set(document, field, value)
+            kept = [f for f in document["custom_fields"] if f["field"] not in parameters["remove_custom_fields"]]
+            self.edit(document["id"], custom_fields=kept)
         return 200, {"result": "OK"}
+
+    def _set(self, document: dict[str, Any], field: int, value: Any) -> None:
+        """A document that is told to link to itself keeps what it has; others get the link back, and do not lose it."""
+        links = next(f["data_type"] for f in self.lookups["custom_fields"] if f["id"] == field) == "documentlink"
+        if links and document["id"] in (value or []):
+            return
+        kept = [f for f in document["custom_fields"] if f["field"] != field]
+        document["custom_fields"] = [*kept, {"field": field, "value": value}]
+        for other in self.documents if links and value else []:
+            held = next((f["value"] for f in other["custom_fields"] if f["field"] == field), None) or []
+            if other["id"] in value and document["id"] not in held:
+                kept = [f for f in other["custom_fields"] if f["field"] != field]
+                self.edit(other["id"], custom_fields=[*kept, {"field": field, "value": [*held, document["id"]]}])
 
     def _wrong(self, field: int, value: Any) -> str:
         """Why Paperless refuses a value of a custom field."""
@@ -207,14 +255,14 @@ class FakePaperless:
             return ""
         options = [o["id"] for o in (kind.get("extra_data") or {}).get("select_options") or []]
         fits = {
-            "monetary": lambda: re.fullmatch(r"([A-Z]{3})?-?\d+(\.\d{1,2})?", str(value)) is not None,
-            "date": lambda: bool(date.fromisoformat(value)),
+            "monetary": lambda: re.fullmatch(r"|-?\d{1,10}(\.\d{1,2})?|[A-Z]{3}-?\d+\.\d{1,2}", str(value)) is not None,
+            "date": lambda: _is_date(value),
             "boolean": lambda: isinstance(value, bool),
-            "integer": lambda: isinstance(value, int),
+            "integer": lambda: re.fullmatch(r"-?\d+", str(value)) is not None and -(2**31) <= int(value) < 2**31,
             "float": lambda: isinstance(value, int | float),
             "select": lambda: value in options,
             "documentlink": lambda: set(value) <= {d["id"] for d in self.documents},
-            "url": lambda: "://" in value,
+            "url": lambda: not value or ":" in value,
             "string": lambda: len(value) <= 128,
         }
         try:
@@ -226,7 +274,7 @@ class FakePaperless:
         orders = {
             "id": _by_id,
             "-id": _by_id,
-            "modified,id": lambda i: (datetime.fromisoformat(i["modified"]), i["id"]),
+            "modified,id": _by_modified,
         }
         order = query.get("ordering", "")
         items = sorted(items, key=orders.get(order, _by_id), reverse=order not in ("id", "modified,id"))
@@ -259,10 +307,14 @@ class FakePaperless:
         held = [item["value"] for item in document["custom_fields"] if item["field"] == number]
         if operator == "exists":
             return bool(held) == value
+        part, _, operator = operator.rpartition("__")
+        if part:
+            held = [getattr(date.fromisoformat(v), part) for v in held if v]
         amounts = [float(re.sub(r"^[A-Z]{3}", "", str(v))) if v else None for v in held]
         return bool(
             {
                 "exact": lambda: value in held,
+                "in": lambda: bool(set(value) & set(held)),
                 "isnull": lambda: (None in held) == value,
                 "gt": lambda: any(a is not None and a > float(value) for a in amounts),
                 "lt": lambda: any(a is not None and a < float(value) for a in amounts),

@@ -96,8 +96,9 @@ def _prepare(
         where, body = answering.address(workspace, pool, version, passed, constraint)
         return where, body, partial(tool_calls.with_calls, tools=tools)
     if name := answering.forced_tool(version, asked):
-        where, body = answering.prepare(workspace, pool, version, answering.without_tools(asked))
-        return where, body, partial(answering.as_tool_call, name=name)
+        passed, answer = answering.without_tools(asked), answering.answer_in(version, asked)
+        where, body = answering.prepare(workspace, pool, version, {**passed, "max_tokens": 1} if answer else passed)
+        return where, body, partial(answering.as_tool_call, name=name, answer=answer)
     return *answering.prepare(workspace, pool, version, asked), None
 
 

@@ -13,7 +13,7 @@ from tunesmith.errors import NotFound
 from tunesmith.settings import Settings
 from tunesmith.store.database import Database
 from tunesmith.store.tables import LibraryDocument, LibraryState
-from tunesmith_connectors.paperless import Lookups, PaperlessDocument, check_query
+from tunesmith_connectors.paperless import Lookups, PaperlessDocument, checked_query
 from tunesmith_connectors.paperless_values import LOOKUPS, read_document
 
 BATCH = 200  # documents in memory at a time
@@ -100,9 +100,9 @@ class Library:
             query = query.where(LibraryDocument.created <= until.isoformat())
         allowed = None
         if custom_field_query is not None:
-            check_query(custom_field_query, lookups)
+            query_of_ids = checked_query(custom_field_query, lookups)
             with connect(self._settings) as client:
-                allowed = client.ids(custom_field_query=custom_field_query)
+                allowed = client.ids(custom_field_query=query_of_ids)
         for wire in self._stream(query, allowed):
             if wanted_tags <= set(wire.get("tags") or []):
                 yield read_document(wire, lookups)

@@ -191,7 +191,7 @@ def to_document(found: PaperlessDocument, fields: Mapping[str, Any]) -> Document
         "storage_path": found.storage_path,
     }
     custom: dict[str, Value] = {n: v.amount if isinstance(v, Money) else v for n, v in found.custom_fields.items()}
-    values: dict[str, Value] = {"filename": found.original_file_name, **custom, **known}
+    values: dict[str, Value] = {"filename": found.stored_name, **custom, **known}
     money = found.money()
     if "amount" not in {name.casefold() for name in values}:
         values["amount"] = next(iter(money.values())).amount if len(money) == 1 else None

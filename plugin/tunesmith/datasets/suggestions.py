@@ -59,6 +59,12 @@ def place_of(name: str, fields: Mapping[str, str], lookups: Lookups) -> str | No
     return f"custom_field/{money[0]}" if name == "amount" and name not in fields and len(money) == 1 else None
 
 
+def labelled(answer: Mapping[str, Any], places: Mapping[str, str], lookups: Lookups) -> dict[str, Any]:
+    """The answer with labels in place of the ids of options, which the preset paperless_gpt answers with."""
+    options = {f"custom_field/{f.name}": f.options for f in lookups.custom_fields.values() if f.options}
+    return {n: options.get(places.get(n, ""), {}).get(str(said), said) for n, said in answer.items()}
+
+
 def values_at(found: PaperlessDocument, places: Mapping[str, str]) -> dict[str, Any]:
     """Field → the value that the document has there, JSON-able: amounts `0.00`, dates ISO, names, None."""
     values = sources.to_document(found, places).values

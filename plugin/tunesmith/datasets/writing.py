@@ -67,6 +67,8 @@ def write_back(
         try:
             place, said = suggestion.places[name], suggestion.answer[name]
             wire = _wire_value(place, said, lookups)
+            if isinstance(wire, list) and found.id in wire:
+                raise ValueError("A document does not link to itself")  # Paperless drops the whole value, silently
             if wire is _ABSENT:
                 wire = _made(client, place, said, create, dry_run)
         except (ValueError, PaperlessError) as error:
@@ -124,8 +126,8 @@ def _wire_value(place: str, said: Any, lookups: Lookups) -> Any:
 
 
 def _made(client: PaperlessClient, place: str, said: Any, create: bool, dry_run: bool) -> int | None:
-    """The id of a new correspondent, type or path, when making one was asked for."""
-    if not create:
+    """The id of a new correspondent or type, when making one was asked for."""
+    if not create or place == "storage_path":  # a new one would need a path, and would move files
         raise ValueError(f"Paperless has no {place.replace('_', ' ')} called {said!r}")
     return None if dry_run else client.create(_LOOKUP_OF[place], str(said))
 

@@ -14,6 +14,7 @@ from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.extraction import Extraction
 
 # Answered by us when a whole text is turned into tool calls; a serving target would take them as its own.
 TURNED = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
@@ -67,14 +68,28 @@ def without_tools(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in asked.items() if key not in TURNED}
 
 
-def as_tool_call(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """A completion whose answers are calls of the tool `name`."""
+def answer_in(version: ModelVersion, asked: Mapping[str, Any]) -> str | None:
+    """The answer that a request brings along: Paperless-ngx asks again for its suggestions, put as one line at the end
+    of another prompt, in the language of the user. A tuned model has said them in the language of its rows."""
+    task = task_of(version)
+    if not isinstance(task, Extraction) or task.template is None:
+        return None
+    text = next((m.get("content") for m in reversed(asked["messages"]) if m.get("role") == "user"), None)
+    if not isinstance(text, str) or task.template.content_of(text) != text:  # a document's end is data
+        return None
+    line = text.rstrip().rpartition("\n")[2].strip()
+    answer = task.read(line)
+    return line if answer is not None and set(answer) == {f.name for f in task.fields} else None
+
+
+def as_tool_call(content: dict[str, Any], name: str, answer: str | None = None) -> dict[str, Any]:
+    """A completion whose answers (or `answer`) are calls of the tool `name`."""
     for place, choice in enumerate(content.get("choices", [])):
         message = choice["message"]
-        call = {"name": name, "arguments": message.get("content") or ""}
+        call = {"name": name, "arguments": answer or message.get("content") or ""}
         message["tool_calls"] = [{"id": f"call_{place}", "type": "function", "function": call}]
         message["content"] = None
-        if choice.get("finish_reason") == "stop":
+        if answer or choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "tool_calls"
     return content
 

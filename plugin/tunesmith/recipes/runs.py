@@ -72,7 +72,7 @@ def create_run(
         with workspace.database.write() as session:
             session.add(run)
             session.flush()
-            queue.enqueue(session, run.id, [queue.Step(kind) for kind in wanted])
+            queue.enqueue(session, run.id, [queue.Step(kind, _lane(workspace, kind)) for kind in wanted])
     except IntegrityError:  # the same request, sent twice at once
         known = _made_before(workspace, idempotency_key or "", recipe, request, len(wanted))
         if known is None:
@@ -80,6 +80,10 @@ def create_run(
         return known
     events.append(workspace.database, run.id, f"Run of {recipe.name} created.")
     return run
+
+
+def _lane(workspace: Workspace, kind: str) -> str:
+    return workspace.settings.train_lane if kind in stages.HEAVY else "default"
 
 
 def check_recipe(workspace: Workspace, recipe: Recipe) -> None:

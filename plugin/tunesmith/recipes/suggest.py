@@ -84,7 +84,7 @@ def _ask(workspace: Workspace, pool: ServerPool, version: ModelVersion, found: P
         raise BadInput(
             f"{version.name} does the task {task.name}.", hint="Only extractions suggest values.", param="model"
         )
-    details = {"title": found.title, "filename": found.original_file_name, "document_type": found.document_type}
+    details = {"title": found.title, "filename": found.stored_name, "document_type": found.document_type}
     messages = task.prompt(found.content, **details, created=found.created)
     request = {"model": version.name, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
     endpoint, body = answering.prepare(workspace, pool, version, request)
@@ -110,7 +110,7 @@ def _keep(
 ) -> Suggestion:
     fields = _mapping(workspace.database, version)
     places = {name: where for name in answer if (where := place_of(name, fields, lookups))}
-    answer = json.loads(json.dumps(answer))
+    answer = suggestions.labelled(json.loads(json.dumps(answer)), places, lookups)
     with workspace.database.write() as session:
         return suggestions.keep(
             session, found, model=version.name, version=version.version, answer=answer, places=places

@@ -48,7 +48,8 @@ def spec_of(
         template = _template(preset, prompt, _AI_HINT)
         return {"schema": {"properties": properties}, "template": template.text, "max_characters": AI_CHARACTERS}
     chosen = _chosen(definitions, only)
-    schema = {d.name: _schema(d) for d in chosen if d.data_type != "documentlink"}
+    by_id = preset == "paperless_gpt"
+    schema = {d.name: _schema(d, by_id) for d in chosen if d.data_type != "documentlink"}
     if preset == "custom_fields":
         return {"schema": schema}
     template = _template(preset, prompt, _GPT_HINT)
@@ -56,11 +57,15 @@ def spec_of(
     return {"schema": schema, "template": fixed, "form": "pairs", "max_characters": 100_000}
 
 
-def document_for(preset: Preset | None, document: Document) -> Document:
-    """The document with the values that the preset's fields ask for."""
+def document_for(preset: Preset | None, document: Document, definitions: Sequence[Definition] = ()) -> Document:
+    """The document with the values that the preset's fields ask for. paperless-gpt writes what a model says into
+    Paperless as it is, and a select takes the id of an option."""
+    known = document.values
+    if preset == "paperless_gpt":
+        ids = {d.name: {label: i for i, label in d.options.items()} for d in definitions if d.data_type == "select"}
+        return replace(document, values={n: ids[n].get(str(v), v) if n in ids else v for n, v in known.items()})
     if preset != "paperless_ai":
         return document
-    known = document.values
 
     def listed(name: str) -> list[Any]:
         value = known.get(name)
@@ -92,12 +97,12 @@ def fields_xml(definitions: Sequence[Definition]) -> str:
 
 
 def _attribute(text: str) -> str:
-    return escape(text, {'"': "&quot;"})
+    return escape(text, {'"': "&quot;", "'": "&apos;"})
 
 
-def _schema(definition: Definition) -> Any:
+def _schema(definition: Definition, by_id: bool) -> Any:
     if definition.data_type == "select" and definition.options:
-        return {"enum": list(definition.options.values())}
+        return {"enum": list(definition.options if by_id else definition.options.values())}
     return _KINDS.get(definition.data_type, "string")
 
 
@@ -121,8 +126,8 @@ def _template(preset: str, prompt: str | None, hint: str) -> Template:
 
 
 _AI_HINT = (
-    'Print it from your Paperless: manage.py shell -c "from types import SimpleNamespace as N; from paperless.config '
-    "import AIConfig; from paperless_ai.ai_classifier import build_prompt_without_rag as b; "
+    'Print it from your Paperless: manage.py shell --no-imports -c "from types import SimpleNamespace as N; '
+    "from paperless.config import AIConfig; from paperless_ai.ai_classifier import build_prompt_without_rag as b; "
     "print(b(N(filename='{filename}', content='{content}'), AIConfig()))\" > prompt.txt; then prompt_file: prompt.txt."
 )
 _GPT_HINT = "Set prompt_file to paperless-gpt's prompts/custom_field_prompt.tmpl."

@@ -8,6 +8,7 @@ from tunesmith.recipes.context import Context
 
 Stage = Literal["build", "train", "export", "evaluate", "publish"]
 ORDER: tuple[Stage, ...] = get_args(Stage)
+HEAVY = frozenset({"train", "export", "evaluate"})  # what another machine may do, in the lane of TUNESMITH_TRAIN_LANE
 
 
 def up_to(last: str) -> tuple[Stage, ...]:

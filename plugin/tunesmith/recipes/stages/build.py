@@ -1,7 +1,7 @@
 """build: sources → documents or rows → a checked dataset version; or a version that is there already."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -36,10 +36,11 @@ def run(context: Context) -> dict[str, Any]:
         )
     spec = recipe.split
     library, synced = _library(context)
-    task = _task(context, library, bare=bool(conversations))
+    known = _definitions(library)
+    task = _task(context, known, bare=bool(conversations))
     report = build(
         task,
-        documents=(presets.document_for(recipe.task.preset, d) for d in _documents(context, library)),
+        documents=(presets.document_for(recipe.task.preset, d, known) for d in _documents(context, library)),
         rows=_rows(context, validation=False),
         validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
@@ -57,7 +58,7 @@ def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
     general rows it becomes a version of the recipe's own."""
     row = datasets.get_version(context.workspace, source.name, source.version)
     report = DatasetReport.model_validate(row.report)
-    if task := _task(context, None, bare=True):
+    if task := _task(context, (), bare=True):
         train = read_rows(context.workspace.artifacts.dataset(row.version) / "train.jsonl")
         fitted = task.fit(list(islice(train, LEARN_FROM)))
         report = report.model_copy(update={"task": fitted.name, "spec": fitted.spec})
@@ -73,14 +74,17 @@ def _take(context: Context, source: DatasetSource) -> dict[str, Any]:
     return _keep(context, additions.add(context, folder, report, None))
 
 
-def _task(context: Context, library: Library | None, *, bare: bool) -> Task | None:
+def _definitions(library: Library | None) -> list[presets.Definition]:
+    fields = library.lookups().custom_fields.values() if library else ()
+    return [presets.Definition(f.name, f.data_type, f.options) for f in fields]
+
+
+def _task(context: Context, known: Sequence[presets.Definition], *, bare: bool) -> Task | None:
     """The task that the recipe names; None lets uploaded conversations show what they are."""
     spec = context.recipe.task
     if bare and not spec.type:
         return None
     if spec.preset:
-        fields = library.lookups().custom_fields.values() if library else ()
-        known = [presets.Definition(f.name, f.data_type, f.options) for f in fields]
         given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields or ())
         return TASKS.get("extraction")({**given, "system": spec.system} if spec.system else given)
     own = {"type", "preset", "prompt", "custom_fields"}
