@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from tunesmith.datasets.synthetic.report import SyntheticReport
+
 MAX_REJECTED = 1000  # listed one by one; all are counted
 
 
@@ -89,6 +91,7 @@ class DatasetReport(BaseModel):
     in_sample: bool
     gates: list[GateResult]
     readiness: Readiness
+    synthetic: list[SyntheticReport] = []
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, as in report.json, with `passed`."""

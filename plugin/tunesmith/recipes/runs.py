@@ -1,5 +1,6 @@
 """Recipes and their runs: the operations that the API, the agents' tools and the command line share."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 
+from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import datasets, stages
+from tunesmith.recipes import datasets, synthesis
 from tunesmith.recipes.context import target_for
-from tunesmith.recipes.schema import Recipe
+from tunesmith.recipes.schema import DatasetSource, Recipe, Source, TaskSpec
+from tunesmith.recipes.stages import ORDER
 from tunesmith.serving import base_models
 from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, RecipeRow, Run
@@ -50,10 +53,12 @@ def create_run(
     request: dict[str, Any] | None = None,
     idempotency_key: str | None = None,
     run_id: str | None = None,
+    stages: Sequence[str] = ORDER,
 ) -> Run:
     """Check the recipe against what is here and enqueue its stages.
 
-    `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
+    `request`: what a call sent that is no run of a saved recipe; `stages`: the first ones, where not all. The same
+    `idempotency_key` gives the run that it made before.
     """
     if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request)):
         return known
@@ -70,7 +75,7 @@ def create_run(
         with workspace.database.write() as session:
             session.add(run)
             session.flush()
-            queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages.ORDER])
+            queue.enqueue(session, run.id, [queue.Step(kind) for kind in stages])
     except IntegrityError:  # the same request, sent twice at once
         known = _made_before(workspace, idempotency_key or "", recipe, request)
         if known is None:
@@ -78,6 +83,23 @@ def create_run(
         return known
     events.append(workspace.database, run.id, f"Run of {recipe.name} created.")
     return run
+
+
+def synthesize_dataset(
+    workspace: Workspace, name: str, task: TaskSpec, options: SyntheticOptions, base_model: str | None = None
+) -> Run:
+    """Start a run that makes the next version of the dataset `name` and trains nothing: its rows, in the splits that
+    they are in, and synthetic ones beside the training rows; synthetic ones alone when there is no such dataset yet.
+
+    Raises BadInput, NotFound.
+    """
+    datasets.check_name(name)
+    known = options.like == "dataset" or datasets.folders(workspace, name)
+    sources = [Source(dataset=DatasetSource(name=name, version=None))] if known else []
+    given: dict[str, Any] = {"base_model": base_model} if base_model else {}
+    recipe = Recipe(name=name, task=task, sources=[*sources, Source(synthetic=options)], **given)
+    request = {"synthesize_dataset": name, "at": time.time()}
+    return create_run(workspace, recipe, request=request, stages=("build",))
 
 
 def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
@@ -92,6 +114,7 @@ def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
         )
     target_for(workspace.settings, recipe.publish.target)
     base_models.require(recipe.base_model, workspace.settings)
+    synthesis.check(workspace.settings, recipe)
     for source in recipe.sources:
         if (source.paperless or source.corrections) and not workspace.settings.paperless_url:
             raise BadInput(

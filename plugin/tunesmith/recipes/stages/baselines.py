@@ -27,7 +27,7 @@ def measure(context: Context, task: Task, rows: list[Row]) -> dict[str, Any]:
         measured: dict[str, Any] = read_json(place)
         return measured
     target = target_for(context.settings, "llamacpp")
-    deployment = target.deploy(_base(context))
+    deployment = target.deploy(base_candidate(context))
     with target.serve(deployment) as endpoint:
         measured = {}
         for name, examples in (("base_zero_shot", []), ("base_few_shot", shots)):
@@ -37,7 +37,7 @@ def measure(context: Context, task: Task, rows: list[Row]) -> dict[str, Any]:
     return measured
 
 
-def _base(context: Context) -> Candidate:
+def base_candidate(context: Context) -> Candidate:
     """The untuned base, exported like the tuned model."""
     quantization = quantization_of(context)
     hf_dir = base_models.resolve(context.recipe.base_model, context.settings)

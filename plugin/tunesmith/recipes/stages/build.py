@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets import sources, suggestions
@@ -14,7 +15,8 @@ from tunesmith.errors import BadInput
 from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import DatasetSource
-from tunesmith.recipes.stages import preferences
+from tunesmith.recipes.stages import preferences, synthesis
+from tunesmith.recipes.synthesis import offered_tools
 from tunesmith.serving import base_models
 from tunesmith.tasks import presets
 from tunesmith.tasks.base import TASKS, Task
@@ -24,10 +26,11 @@ from tunesmith.tasks.document import Document
 
 def run(context: Context) -> dict[str, Any]:
     recipe = context.recipe
-    if recipe.sources[0].dataset:
-        return _take(context, recipe.sources[0].dataset)
-    conversations = [source for source in recipe.sources if source.file and not source.validation]
-    if conversations and any(source.file is None for source in recipe.sources):
+    real = [source for source in recipe.sources if not source.synthetic]
+    if real == recipe.sources and real[0].dataset:
+        return _take(context, real[0].dataset)
+    conversations = [source for source in real if (source.file or source.dataset) and not source.validation]
+    if conversations and any(not source.file and not source.dataset for source in real):
         raise BadInput(
             "A recipe reads either documents or finished conversations, not both.",
             hint="Make two recipes, or write the documents' examples into the file.",
@@ -35,18 +38,21 @@ def run(context: Context) -> dict[str, Any]:
     spec = recipe.split
     library, synced = _library(context)
     task = _task(context, library, bare=bool(conversations))
+    synthetic = synthesis.Sources(context)
     report = build(
         task,
         documents=(presets.document_for(recipe.task.preset, d) for d in _documents(context, library)),
         rows=_rows(context, validation=False),
-        validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
+        validation_rows=_rows(context, validation=True) if any(s.validation or s.dataset for s in real) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
         out=context.folder / "dataset",
         options=recipe.dataset,
-        earlier=datasets.folders(context.workspace, recipe.name, but_run=context.run.id),
+        earlier=[*datasets.folders(context.workspace, recipe.name, but_run=context.run.id), *_versions(context)],
         context=_model_context(context),
+        synthesise=synthetic.makers(),
     )
-    pairs = preferences.write(context, task) if task else 0
+    synthesis.describe(context, report.synthetic)
+    pairs = preferences.write(context, task, synthetic.pairs)
     return {**_keep(context, report, recipe.name), "library": synced, "preferences": pairs}
 
 
@@ -71,14 +77,27 @@ def _task(context: Context, library: Library | None, *, bare: bool) -> Task | No
         known = [presets.Definition(f.name, f.data_type, f.options) for f in fields]
         given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields or ())
         return TASKS.get("extraction")({**given, "system": spec.system} if spec.system else given)
-    own = {"type", "preset", "prompt", "custom_fields"}
-    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude=own))
+    tools, own = offered_tools(context.recipe), {"type", "preset", "prompt", "custom_fields"}
+    settings = spec.model_dump(by_alias=True, exclude_none=True, exclude=own)
+    kind = spec.type or ("extraction" if tools is None else "tool_use")
+    return TASKS.get(kind)({**settings, **({"tools": tools} if tools is not None else {})})
 
 
 def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
+    """Rows of files, and of a dataset that synthetic rows are added to: its validation rows are given ones."""
+    for folder in _versions(context):
+        for name in ("validation",) if validation else ("train", "test"):
+            yield from read_rows(folder / f"{name}.jsonl")
     for source in context.recipe.sources:
         if source.file is not None and source.validation == validation:
             yield from sources.rows({"file": source.file}, lambda name: runs.source_path(context.workspace, name))
+
+
+def _versions(context: Context) -> list[Path]:
+    """Folders of the versions that are sources."""
+    found = [source.dataset for source in context.recipe.sources if source.dataset]
+    rows = [datasets.get_version(context.workspace, source.name, source.version) for source in found]
+    return [context.workspace.artifacts.dataset(row.version) for row in rows]
 
 
 def _library(context: Context) -> tuple[Library | None, dict[str, Any] | None]:
