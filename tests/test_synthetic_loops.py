@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from fakes.teacher import Script
-from test_synthetic import Bench, bench, documents, extraction, good  # noqa: F401  the fixture
+from test_synthetic import Bench, bench, documents, good, words  # noqa: F401  the fixture
 from tunesmith.datasets.synthetic import dialogues, judge
 from tunesmith.datasets.synthetic.dialogues import tools_from
 from tunesmith.errors import BadInput
@@ -157,8 +158,8 @@ ASKED = {"role": "user", "content": "Light on in the kitchen, please."}
 
 def dialogue(*turns: dict[str, Any]) -> Script:
     def script(question: str) -> str:
-        number = question.rsplit("(Example ", 1)[1].split(")")[0]
-        first = {**turns[0], "content": f"{turns[0]['content']} {number} {'x' * int(number)}"}
+        number = question.rsplit("(Example ", 1)[1].split(".)")[0]
+        first = {**turns[0], "content": f"{turns[0]['content']} {words(Random(number), 20)}"}
         return json.dumps({"turns": [first, *turns[1:]]})
 
     return script

@@ -1,10 +1,10 @@
 """Recipes and their runs: the operations that the API, the agents' tools and the command line share."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 
@@ -86,7 +86,13 @@ def create_run(
 
 
 def synthesize_dataset(
-    workspace: Workspace, name: str, task: TaskSpec, options: SyntheticOptions, base_model: str | None = None
+    workspace: Workspace,
+    name: str,
+    synthetic: SyntheticOptions,
+    *,
+    task: TaskSpec | None = None,
+    base_model: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Run:
     """Start a run that makes the next version of the dataset `name` and trains nothing: its rows, in the splits that
     they are in, and synthetic ones beside the training rows; synthetic ones alone when there is no such dataset yet.
@@ -94,12 +100,16 @@ def synthesize_dataset(
     Raises BadInput, NotFound.
     """
     datasets.check_name(name)
-    known = options.like == "dataset" or datasets.folders(workspace, name)
+    known = synthetic.like == "dataset" or datasets.folders(workspace, name)
     sources = [Source(dataset=DatasetSource(name=name, version=None))] if known else []
     given: dict[str, Any] = {"base_model": base_model} if base_model else {}
-    recipe = Recipe(name=name, task=task, sources=[*sources, Source(synthetic=options)], **given)
-    request = {"synthesize_dataset": name, "at": time.time()}
-    return create_run(workspace, recipe, request=request, stages=("build",))
+    try:
+        recipe = Recipe(name=name, task=task or TaskSpec(), sources=[*sources, Source(synthetic=synthetic)], **given)
+    except ValidationError as error:
+        hint = "Use like: dataset, schema or tools; other sources are a recipe's."
+        raise BadInput(error.errors()[0]["msg"], hint=hint, param="synthetic.like") from error
+    request = {"synthesize_dataset": recipe.document()}
+    return create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, stages=("build",))
 
 
 def check_recipe(workspace: Workspace, recipe: Recipe) -> None:

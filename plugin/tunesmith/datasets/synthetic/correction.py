@@ -47,9 +47,8 @@ def _by_teacher(task: Task, seed: Row, number: int, first: Request) -> Draft:
             f"<question>\n{neutral(asked).replace('</question', '< /question')}\n</question>\n"
             f"<answer>\n{neutral(said).replace('</answer', '< /answer')}\n</answer>"
         )
-        if isinstance(task, Extraction):
-            return question(ask, {"values": task.json_schema})
-        return question(ask, {"answer": {"type": "string"}})
+        wanted = {"values": task.json_schema} if isinstance(task, Extraction) else {"answer": {"type": "string"}}
+        return question(ask, wanted, MOST_TOKENS)
 
     def rows(answer: str) -> list[Row]:
         row = Row([*seed.prompt, {"role": "assistant", "content": _answer(task, seed, answer)}])

@@ -136,7 +136,7 @@ def _operations(document: Mapping[str, Any]) -> Any:
             properties |= schema.get("properties", {})
             required += [key for key in schema.get("required", []) if key not in required]
             yield {
-                "name": re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64],
+                "name": re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:64],
                 "description": operation.get("summary") or operation.get("description") or "",
                 "parameters": {"type": "object", "properties": properties, "required": required},
             }

@@ -15,6 +15,7 @@ from tunesmith.datasets.synthetic.drafts import (
     quoted,
     read,
     require_support,
+    room_for,
     text_of,
     values_of,
     with_text,
@@ -55,7 +56,8 @@ def _again(kind: str, ask: str, seeds: Seeds, number: int) -> tuple[Draft, Row |
     must = f"These must be in it, letter for letter: {_kept(task, seed)}. Change no date, number or amount." + _nth(
         number
     )
-    request = question(f"{ask} {must}\n{quoted(text_of(task, seed))}", _TEXT)
+    text = text_of(task, seed)
+    request = question(f"{ask} {must}\n{quoted(text)}", _TEXT, room_for(text))
 
     def rows(answer: str) -> list[Row]:
         row = with_text(task, seed, document(read(answer, "document")), seed.answer)
