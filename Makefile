@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing packages (the first time this downloads a few hundred MB) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,serve,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,serve,synthetic,dev]'
 	@$(BIN)/tunesmith setup
 	@touch $@
 

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     litellm_url: str | None = None
     litellm_key: SecretStr | None = None
 
+    teacher_url: str | None = Field(
+        None, description="An OpenAI-shaped endpoint that writes synthetic rows. Default: LiteLLM, else Ollama."
+    )
+    teacher_key: SecretStr | None = None
+    teacher_model: str | None = Field(None, description="The teacher where a recipe names none.")
+    teacher_concurrency: int = Field(4, gt=0, le=64, description="Questions that a teacher is asked at once.")
+
     webhook_hosts: str = Field("", description="Hosts that webhooks may go to: host, host:port or *.suffix, by comma.")
 
     target: str = Field("auto", description="Where models go live: auto (ollama if its URL is set), llamacpp, ollama.")

@@ -7,16 +7,19 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.files import chunks_of
+from tunesmith.api.recipes import RunObject
 from tunesmith.api.schemas import Open
 from tunesmith.datasets import export
 from tunesmith.datasets.formats.columns import parse_mapping
 from tunesmith.datasets.report import GateResult, Rejected
-from tunesmith.recipes import datasets
+from tunesmith.datasets.synthetic.options import SyntheticOptions
+from tunesmith.recipes import datasets, runs, views
+from tunesmith.recipes.schema import DEFAULT_BASE, TaskSpec
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -47,6 +50,26 @@ class ImportReport(Open):
     splits: dict[str, int]
     gates: list[GateResult]
     passed: bool
+
+
+class SynthesizeDataset(BaseModel):
+    """What is written, and for which task. The teacher's endpoint is a setting of the service."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "task": {"type": "extraction", "schema": {"date": "date", "amount": "money"}},
+                    "synthetic": {"like": "schema", "rows": 100, "teacher": "gpt-oss", "budget": {"tokens": 200000}},
+                }
+            ]
+        },
+    )
+
+    synthetic: SyntheticOptions
+    task: TaskSpec = TaskSpec()
+    base_model: str = Field(DEFAULT_BASE, description="The one that is corrected, for the kind correct.")
 
 
 class DatasetDiff(BaseModel):
@@ -98,6 +121,23 @@ def import_dataset(
     return datasets.import_upload(
         workspace, name, file.filename or "upload.jsonl", chunks_of(file), parse_mapping(mapping), dry_run
     )
+
+
+@router.post("/{name}/synthesize", operation_id="synthesize_dataset", dependencies=[CanTrain], response_model=RunObject)
+def synthesize_dataset(
+    workspace: WorkspaceDep, name: str, body: SynthesizeDataset, idempotency_key: IdempotencyKey = None
+) -> Any:
+    """Make the next version with synthetic rows beside its training rows (like: dataset), or from a schema or tools
+    alone. Returns a run at once; its dataset's report says what was made, checked, dropped and paid."""
+    run = runs.synthesize_dataset(
+        workspace,
+        name,
+        body.synthetic,
+        task=body.task,
+        base_model=body.base_model,
+        idempotency_key=idempotency_key,
+    )
+    return views.run(workspace, run)
 
 
 @router.get(

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from tunesmith.cli.inspect import JsonFlag, open_workspace, print_rows
-from tunesmith.errors import NotFound
+from tunesmith.datasets.synthetic.report import SyntheticReport
+from tunesmith.errors import BadInput, NotFound
 
 datasets = typer.Typer(help="Datasets and their versions.", no_args_is_help=True)
 
@@ -41,6 +42,36 @@ def import_dataset(
         print(json.dumps(report, indent=2))
     else:
         _print_report(report)
+
+
+@datasets.command("synthesize")
+def synthesize_dataset(
+    name: str,
+    file: Annotated[Path, typer.Argument(help="YAML: synthetic, and task and base_model if need be, as in a recipe.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the next version with rows that a teacher writes: like: dataset, schema or tools."""
+    import yaml
+    from pydantic import ValidationError
+
+    from tunesmith.cli.run import follow_run, read_tools
+    from tunesmith.datasets.synthetic.options import SyntheticOptions
+    from tunesmith.recipes import runs
+    from tunesmith.recipes.schema import TaskSpec
+
+    workspace = open_workspace()
+    try:
+        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+        read_tools(file.parent, given)
+        options = SyntheticOptions.model_validate(given.pop("synthetic"))
+        task = TaskSpec.model_validate(given.pop("task", {}))
+        run = runs.synthesize_dataset(workspace, name, options, task=task, base_model=given.pop("base_model", None))
+    except (OSError, yaml.YAMLError, ValidationError, KeyError, AttributeError, TypeError) as error:
+        raise BadInput(f"{file} says no synthetic rows: {error}", hint="Write synthetic: {like: schema}.") from error
+    status = follow_run(workspace, run, json_output=as_json)
+    if status == 0 and not as_json:
+        show_dataset(name)
+    raise typer.Exit(status)
 
 
 @datasets.command("list")
@@ -163,5 +194,7 @@ def _print_report(report: dict[str, Any]) -> None:
         mark = "ok" if gate["passed"] else "NOT MET" if gate["required"] else "warning"
         bound = gate["bound"].replace("_", " ")
         console.print(f"  {gate['name']}: {gate['value']:g} ({bound} {gate['threshold']:g}) {mark}")
+    for item in report.get("synthetic", []):
+        console.print(SyntheticReport.model_validate(item).sentence())
     for sentence in report["readiness"]["advice"]:
         console.print(sentence)

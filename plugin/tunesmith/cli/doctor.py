@@ -53,6 +53,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         _target,
         _paperless,
         _litellm,
+        _teacher,
     )
     for check in checks:
         finding = check(settings)
@@ -121,6 +122,15 @@ def _paperless(settings: Settings) -> Finding | None:
         return Finding("Paperless", "ok", sources.check_paperless(settings))
     except TunesmithError as error:
         return Finding("Paperless", "bad", error.message, error.hint or "")
+
+
+def _teacher(settings: Settings) -> Finding | None:
+    """Only when somebody set one: synthetic rows are a choice."""
+    if not (settings.teacher_url or settings.teacher_model):
+        return None
+    if importlib.util.find_spec("distilabel") is None:
+        return Finding("Teacher", "bad", "distilabel is not installed", "pip install 'tunesmith[synthetic]'")
+    return Finding("Teacher", "ok", f"{settings.teacher_model or 'named by each recipe'} at {settings.teacher_url}")
 
 
 def _litellm(settings: Settings) -> Finding | None:

@@ -19,7 +19,7 @@ from tunesmith.jobs.process import spawn
 from tunesmith.recipes import files, runs, views
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.artifacts import sha256_of
-from tunesmith.store.tables import Event, File
+from tunesmith.store.tables import Event, File, Run
 from tunesmith.store.workspace import Workspace
 
 QUIET_STEP_S = 10.0  # without a terminal, training progress is printed this often
@@ -27,14 +27,16 @@ QUIET_STEP_S = 10.0  # without a terminal, training progress is printed this oft
 
 def run_file(path: Path, *, json_output: bool = False, until: str = "publish") -> int:
     """Exit status: 0 when all has succeeded (the model is live), 1 otherwise."""
-    console = Console(stderr=json_output)
-    if not console.is_terminal:
-        console.width = 120  # a log file takes the whole table
     workspace = Workspace.open()
     recipe = load(workspace, path)
     runs.save_recipe(workspace, recipe)
-    run = runs.create_run(workspace, recipe, until=until)
-    console.print(f"[bold]{recipe.name}[/]: {run.id}")
+    return follow_run(workspace, runs.create_run(workspace, recipe, until=until), json_output=json_output)
+
+
+def follow_run(workspace: Workspace, run: Run, *, json_output: bool = False) -> int:
+    """Work until the run has ended, and say what it says. Exit status: 0 when it succeeded."""
+    console = _console(json_output)
+    console.print(f"[bold]{run.recipe['name']}[/]: {run.id}")
     worker = spawn(worker_command(), log=workspace.settings.home / "worker.log")  # waits while another one works
     try:
         _follow(console, workspace, run.id)
@@ -55,6 +57,13 @@ def run_file(path: Path, *, json_output: bool = False, until: str = "publish") -
     return 0 if view["status"] == "succeeded" else 1
 
 
+def _console(json_output: bool) -> Console:
+    console = Console(stderr=json_output)
+    if not console.is_terminal:
+        console.width = 120  # a log file takes the whole table
+    return console
+
+
 def load(workspace: Workspace, path: Path) -> Recipe:
     """Read a recipe; files that it names by a path (relative to the recipe) are uploaded, once."""
     try:
@@ -63,6 +72,7 @@ def load(workspace: Workspace, path: Path) -> Recipe:
         options = known.get("dataset")
         for source in (*known.get("sources", []), options.get("mix") if isinstance(options, dict) else None):
             _upload(workspace, path.parent, source)
+            read_tools(path.parent, source)
         _read_prompt(path.parent, document)
         return Recipe.model_validate(document)
     except yaml.YAMLError as error:
@@ -70,6 +80,18 @@ def load(workspace: Workspace, path: Path) -> Recipe:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise BadInput(f"{path} is not a recipe: {problems}", hint="See the README for every key.") from error
+
+
+def read_tools(folder: Path, source: Any) -> None:
+    """`tools_file` of a synthetic source, relative to the recipe, becomes its `tools`."""
+    options = source.get("synthetic") if isinstance(source, dict) else None
+    if not isinstance(options, dict) or "tools_file" not in options:
+        return
+    name = options.pop("tools_file")
+    try:
+        options["tools"] = yaml.safe_load((folder / str(name)).read_text(encoding="utf-8"))  # JSON is YAML, too
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"The file of tools {name} cannot be read: {error}.", param="tools_file") from error
 
 
 def _read_prompt(folder: Path, document: Any) -> None:

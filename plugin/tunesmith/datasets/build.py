@@ -18,6 +18,8 @@ from tunesmith.datasets.privacy import Guard
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.datasets.splits import EXTRAS, PREFERENCES, SPLITS, SplitSpec
 from tunesmith.datasets.staging import Staged
+from tunesmith.datasets.synthetic import joining
+from tunesmith.datasets.synthetic.joining import Synthesise, Unlabelled
 from tunesmith.errors import BadInput
 from tunesmith.tasks.base import Task, infer_task
 from tunesmith.tasks.conversation import Row, read_rows
@@ -38,6 +40,7 @@ def build(
     earlier: Sequence[Path] = (),
     context: ModelContext | None = None,
     remove_copies: bool = False,
+    synthesise: Sequence[Synthesise] = (),
 ) -> DatasetReport:
     """Writes train.jsonl, validation.jsonl, test.jsonl and report.json into `out`, in the order of the source.
 
@@ -46,8 +49,9 @@ def build(
     near-duplicates stay in one split; of documents, and of rows when `remove_copies`, those with the same answer go,
     too. What the task refuses is listed, and so is a line that the reader of the rows refused. `earlier`: folders of
     earlier versions, newest last; what they tested on stays in the test split. `context`: the base model's, to tell
-    which rows are too long. `task` None: inferred from the training split. The report's `spec` is the task as fitted
-    to that split: serve with it. Raises BadInput when nothing is left to train on.
+    which rows are too long. `synthesise`: makers of rows that are only trained on. `task` None: inferred from the
+    training split. The report's `spec` is the task as fitted to that split: serve with it. Raises BadInput when nothing
+    is left to train on.
     """
     split, options = split or SplitSpec(), options or DatasetOptions()
     out.mkdir(parents=True, exist_ok=True)
@@ -58,11 +62,14 @@ def build(
             staged = Staged(
                 file, Guard(options.secrets, options.personal_data, finder), Measures(), copies_go=remove_copies
             )
-            _stage(staged, documents, rows, task, split)
+            unlabelled = Unlabelled()
+            _stage(staged, documents, rows, task, split, unlabelled)
             _stage_validation(staged, validation_rows)
             history.mark(staged.entries, earlier)
             sizes = duplicates.settle(staged, options.near_duplicates)
             _assign(staged, split, given_validation=validation_rows is not None)
+            near = options.near_duplicates
+            synthetic = joining.add(staged, synthesise, task, unlabelled, threshold=near, seed=split.seed)
             if not any(e.split == "train" and not e.dropped for e in staged.entries):
                 raise _nothing(staged)
             suspects = _suspicious(staged)
@@ -73,6 +80,7 @@ def build(
     train = list(islice(read_rows(out / "train.jsonl"), LEARN_FROM))
     fitted = infer_task(train) if task is None else task.fit(train)
     report = summary.report(fitted, staged, train, sizes, suspects, version="", options=options, context=context)
+    report.synthetic = synthetic
     return seal(out, report)
 
 
@@ -84,7 +92,12 @@ def seal(folder: Path, report: DatasetReport) -> DatasetReport:
 
 
 def _stage(
-    staged: Staged, documents: Iterable[Document], rows: Iterable[Row | Refused], task: Task | None, split: SplitSpec
+    staged: Staged,
+    documents: Iterable[Document],
+    rows: Iterable[Row | Refused],
+    task: Task | None,
+    split: SplitSpec,
+    unlabelled: Unlabelled,
 ) -> None:
     held_out = {tag.casefold() for tag in split.held_out}
     for document in documents:
@@ -98,6 +111,8 @@ def _stage(
             staged.add(task.example(replace(document, tags=labels)), held_out=tagged)
         except BadInput as error:
             staged.reject(f"document {document.id}", error)
+            if not tagged:
+                unlabelled.offer(task, document, error)
     for row in rows:
         staged.rows_in += 1
         if isinstance(row, Refused):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets.splits import EXTRAS, SPLITS
+from tunesmith.datasets.synthetic.report import SyntheticReport
 from tunesmith.tasks.conversation import read_rows
 
 
@@ -20,6 +21,7 @@ def card(name: str, folder: Path, report: Mapping[str, Any], licence: str | None
         "## Splits\n\n" + _table(("split", "rows"), [*report["splits"].items(), *_beside(report)]),
         "## Where the rows come from\n\n" + _table(("origin", "rows"), origins.most_common(20)),
         "## What was left out\n\n" + _left_out(report),
+        *_synthetic(report),
         "## Quality gates\n\n" + _gates(report),
         f"## Licence\n\n{_inline(licence) if licence else 'Unknown: nobody has stated one for this version.'}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(report)),
@@ -51,6 +53,13 @@ def _beside(report: Mapping[str, Any]) -> list[tuple[str, int]]:
         "preference pairs of corrections": report.get("preference_pairs", 0),
     }
     return [(what, count) for what, count in counts.items() if count]
+
+
+def _synthetic(report: Mapping[str, Any]) -> list[str]:
+    """What a teacher wrote, in a section of its own."""
+    found = [SyntheticReport.model_validate(item) for item in report.get("synthetic", [])]
+    lines = [f"- {item.sentence()} Teacher: {_inline(item.teacher or 'none')}." for item in found]
+    return ["## Synthetic rows\n\n" + "\n".join(lines)] if lines else []
 
 
 def _left_out(report: Mapping[str, Any]) -> str:

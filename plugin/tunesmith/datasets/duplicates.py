@@ -7,13 +7,17 @@ bill over the same amount is a relative, not a copy.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tunesmith.datasets.report import NearDuplicates
 from tunesmith.datasets.splits import Entry, Sets, digest
 from tunesmith.datasets.staging import Staged
 from tunesmith.tasks.values import dates_in
+
+if TYPE_CHECKING:
+    from tunesmith.datasets import near
 
 CLOSE = 0.9  # likeness of copies whose answer has no date
 AGREE = 0.67  # Jaccard similarity of the numbers of two scans of one document; single digits are often damage
@@ -57,16 +61,8 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
     from tunesmith.datasets import near  # loads numpy: only the process that builds needs it
 
     entries = staged.entries
-    templates = near.Templates(TEMPLATE_BARE if staged.bare else TEMPLATE)
-    for i in range(0, len(entries), max(1, len(entries) // near.SAMPLE)):
-        templates.learn(near.shingles(staged.text(i)))
-    templates.close()
-    index, digits = near.Index(), []
-    for text, answer in staged.texts():
-        index.add(templates.without(near.shingles(text)))
-        digits.append("" if dates_in(answer) else digest(re.sub(r"\D", "", text)))
-    numbers: dict[tuple[str, str], int] = {}
-    answers = [numbers.setdefault((e.answer, e.system), len(numbers)) for e in entries]
+    index, digits, read = _sketches(staged)
+    answers = _answers(entries)
 
     def copies(i: int, j: int) -> bool:
         return staged.copies_go and answers[i] == answers[j] and digits[i] == digits[j]
@@ -75,14 +71,63 @@ def _compare(staged: Staged, threshold: float, found: Found) -> None:
         sets = found.copies if copies(i, j) else found.clusters
         return sets.find(i) == sets.find(j)
 
-    def read(i: int) -> near.Hashes:
-        return templates.without(near.shingles(staged.text(i)))
-
     # An estimate is good enough to keep two rows together, but not to remove one.
     for i, j, likeness in near.similar_pairs(index, answers, threshold, read, exact=copies, skip=known):
         found.clusters.join(i, j)
         if copies(i, j) and (likeness >= CLOSE if digits[i] else _numbers_agree(staged.text(i), staged.text(j))):
             found.copies.join(i, j)
+
+
+def _sketches(staged: Staged) -> tuple["near.Index", list[str], Callable[[int], "near.Hashes"]]:
+    """Sketches of all rows, the digits of those whose answer has no date, and a way to read a row's shingles."""
+    from tunesmith.datasets import near
+
+    entries = staged.entries
+    templates = near.Templates(TEMPLATE_BARE if staged.bare else TEMPLATE)
+    for i in range(0, len(entries), max(1, len(entries) // near.SAMPLE)):
+        templates.learn(near.shingles(staged.text(i)))
+    templates.close()
+    index, digits = near.Index(), []
+    for text, answer in staged.texts():
+        index.add(templates.without(near.shingles(text)))
+        digits.append("" if dates_in(answer) else digest(re.sub(r"\D", "", text)))
+    return index, digits, lambda i: templates.without(near.shingles(staged.text(i)))
+
+
+def _answers(entries: Sequence[Entry]) -> list[int]:
+    """One number for each answer under its system prompt."""
+    numbers: dict[tuple[str, str], int] = {}
+    return [numbers.setdefault((e.answer, e.system), len(numbers)) for e in entries]
+
+
+def alike(staged: Staged, first: int, threshold: float | None) -> tuple[list[int], list[int]]:
+    """Which rows from `first` on (synthetic ones, all in the training split) are nearly the same as an earlier row with
+    the same answer, and which as one of another split, whatever its answer."""
+    from tunesmith.datasets import near
+
+    entries, answers = staged.entries, _answers(staged.entries)
+    by_prompt: dict[str, list[int]] = {}
+    pairs: list[tuple[int, int]] = []
+    for j, entry in enumerate(entries):
+        like = by_prompt.setdefault(entry.cluster, [])
+        pairs += [(i, j) for i in like if j >= first]
+        like.append(j)
+    if threshold is not None and first < len(entries):
+        index, _, read = _sketches(staged)
+        found = near.similar_pairs(index, answers, threshold, read, skip=lambda i, j: j < first)
+        pairs += [(i, j) for i, j, _ in found]
+    gone, copies, leaks = {i for i, e in enumerate(entries) if e.dropped}, list[int](), list[int]()
+    for i, j in sorted(pairs, key=lambda pair: pair[::-1]):
+        if j in gone or i in gone:
+            continue
+        if entries[i].split != "train":
+            leaks.append(j)
+        elif answers[i] == answers[j]:
+            copies.append(j)
+        else:
+            continue
+        gone.add(j)
+    return copies, leaks
 
 
 def _numbers_agree(a: str, b: str) -> bool:

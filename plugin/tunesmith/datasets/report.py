@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from tunesmith.datasets.synthetic.report import SyntheticReport
+
 MAX_REJECTED = 1000  # listed one by one; all are counted
 
 
@@ -112,6 +114,7 @@ class DatasetReport(BaseModel):
     hard_negatives: HardNegatives | None = None
     general: GeneralRows | None = None
     preference_pairs: int = 0
+    synthetic: list[SyntheticReport] = []
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, as in report.json, with `passed`."""

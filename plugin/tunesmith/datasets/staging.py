@@ -52,6 +52,7 @@ class Staged:
         if self._known(row, f"{prompt}:{answer}", held_out, split):
             return
         group = row.provenance.get("group")
+        self.file.seek(0, os.SEEK_END)  # rows may have been read again in between
         self.entries.append(
             Entry(
                 offset=self.file.tell(),

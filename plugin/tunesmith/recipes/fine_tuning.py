@@ -110,7 +110,7 @@ def view(workspace: Workspace, run: Run) -> dict[str, Any]:
         "model": run.recipe.get("base_model", Recipe.model_fields["base_model"].default),
         "created_at": int(run.created_at),
         "finished_at": _finished_at(jobs) if status in queue.ENDED else None,
-        "fine_tuned_model": run.model_name if status == "succeeded" else None,
+        "fine_tuned_model": run.model_name if status == "succeeded" and "train" in done else None,
         "organization_id": "org-tunesmith",
         "result_files": [],
         "status": status,
@@ -143,10 +143,9 @@ def event_view(event: Event) -> dict[str, Any]:
 
 def checkpoints(workspace: Workspace, run: Run) -> list[dict[str, Any]]:
     """Checkpoints that are still on disk, newest first."""
-    job = next(job for job in queue.jobs_of(workspace.database, run.id) if job.kind == "train")
-    folder = workspace.artifacts.job(job.id) / "checkpoints"
+    jobs = [job for job in queue.jobs_of(workspace.database, run.id) if job.kind == "train"]
     found = []
-    for path in folder.glob("checkpoint-*") if folder.exists() else ():
+    for path in (place for job in jobs for place in workspace.artifacts.job(job.id).glob("checkpoints/checkpoint-*")):
         step = int(path.name.removeprefix("checkpoint-"))
         found.append(
             {

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 
+from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import datasets, models, stages
+from tunesmith.recipes import datasets, models, stages, synthesis
 from tunesmith.recipes.context import target_for
-from tunesmith.recipes.schema import Recipe
+from tunesmith.recipes.schema import DatasetSource, Recipe, Source, TaskSpec
 from tunesmith.serving import base_models
 from tunesmith.store.artifacts import hint_for_id, new_id
 from tunesmith.store.tables import File, Job, RecipeRow, Run
@@ -54,7 +56,8 @@ def create_run(
 ) -> Run:
     """Check the recipe against what is here and enqueue its stages, the last of which is `until`.
 
-    `request`: what a fine-tuning call sent. The same `idempotency_key` gives the run that it made before.
+    `request`: what a call sent that is no run of a saved recipe. The same `idempotency_key` gives the run that it made
+    before.
     """
     wanted = stages.up_to(until)
     if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request, len(wanted))):
@@ -86,6 +89,33 @@ def _lane(workspace: Workspace, kind: str) -> str:
     return workspace.settings.train_lane if kind in stages.HEAVY else "default"
 
 
+def synthesize_dataset(
+    workspace: Workspace,
+    name: str,
+    synthetic: SyntheticOptions,
+    *,
+    task: TaskSpec | None = None,
+    base_model: str | None = None,
+    idempotency_key: str | None = None,
+) -> Run:
+    """Start a run that makes the next version of the dataset `name` and trains nothing: its rows, in the splits that
+    they are in, and synthetic ones beside the training rows; synthetic ones alone when there is no such dataset yet.
+
+    Raises BadInput, NotFound.
+    """
+    datasets.check_name(name)
+    known = synthetic.like == "dataset" or datasets.folders(workspace, name)
+    sources = [Source(dataset=DatasetSource(name=name, version=None))] if known else []
+    given: dict[str, Any] = {"base_model": base_model} if base_model else {}
+    try:
+        recipe = Recipe(name=name, task=task or TaskSpec(), sources=[*sources, Source(synthetic=synthetic)], **given)
+    except ValidationError as error:
+        hint = "Use like: dataset, schema or tools; other sources are a recipe's."
+        raise BadInput(error.errors()[0]["msg"], hint=hint, param="synthetic.like") from error
+    request = {"synthesize_dataset": recipe.document()}
+    return create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, until="build")
+
+
 def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
     """Everything that can be known to be wrong before any work is done."""
     if recipe.task.type:
@@ -98,6 +128,7 @@ def check_recipe(workspace: Workspace, recipe: Recipe) -> None:
         )
     target_for(workspace.settings, recipe.publish.target)
     base_models.require(recipe.base_model, workspace.settings)
+    synthesis.check(workspace.settings, recipe)
     for source in recipe.sources:
         if (source.paperless or source.corrections) and not workspace.settings.paperless_url:
             raise BadInput(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from tunesmith.datasets.options import DatasetOptions
+from tunesmith.datasets.synthetic.options import SyntheticOptions
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -102,12 +103,16 @@ class CorrectionsSource(_Strict):
     )
 
 
+_KINDS = ("paperless", "documents", "corrections", "file", "dataset", "synthetic")
+
+
 class Source(_Strict):
     """Exactly one key per source."""
 
     paperless: PaperlessSource | None = None
     documents: DocumentsSource | None = None
     corrections: CorrectionsSource | None = None
+    synthetic: SyntheticOptions | None = None
     file: str | None = Field(None, description="Id of an uploaded ShareGPT or chat-messages JSONL.")
     dataset: DatasetSource | None = Field(None, description="A dataset that was imported or built: a name suffices.")
     validation: bool = Field(False, description="Rows of this file are only for validation.")
@@ -123,8 +128,8 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
-        if len(self.model_fields_set & {"paperless", "documents", "corrections", "file", "dataset"}) != 1:
-            raise ValueError("a source has exactly one of: paperless, documents, corrections, file, dataset")
+        if len(self.model_fields_set & set(_KINDS)) != 1:
+            raise ValueError(f"a source has exactly one of: {', '.join(_KINDS)}")
         return self
 
 
@@ -203,8 +208,17 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _dataset_alone(self) -> "Recipe":
-        if len(self.sources) > 1 and any(source.dataset for source in self.sources):
+        real = [source for source in self.sources if not source.synthetic]
+        if len(real) > 1 and any(source.dataset for source in real):
             raise ValueError("a dataset is used as it is, so it is the only source of a recipe")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_there(self) -> "Recipe":
+        there = {kind for source in self.sources for kind in _KINDS if getattr(source, kind)}
+        for options in (source.synthetic for source in self.sources):
+            if options and options.like not in (*there, "schema", "tools"):
+                raise ValueError(f"synthetic rows like {options.like} need a source {options.like} beside them")
         return self
 
     @property

@@ -118,7 +118,7 @@ class Extraction:
             raise BadInput("None of the fields is known.", code="no_labels", hint="Label it, or map the fields.")
         names = ("title", "filename", "created", "document_type")
         messages = self.prompt(document.text, **{name: document.values.get(name) for name in names})
-        messages.append({"role": "assistant", "content": self._dump(answer)})
+        messages.append({"role": "assistant", "content": self.write(answer)})
         provenance = {**document.provenance, "document": document.id}
         if document.group:
             provenance["group"] = document.group
@@ -216,7 +216,7 @@ class Extraction:
         """The fields of an answer; None when it has not the form that is asked for."""
         return parse_pairs(answer, fenced) if self.pairs else parse_object(answer, fenced)
 
-    def _dump(self, answer: dict[str, Any]) -> str:
+    def write(self, answer: dict[str, Any]) -> str:
         if not self.pairs:
             return (self.style or Style()).dump(answer)
         return (self.style or Style()).dump([{"field": k, "value": v} for k, v in answer.items() if v is not None])

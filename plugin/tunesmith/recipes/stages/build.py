@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from tunesmith.datasets import sources, suggestions
@@ -15,7 +16,8 @@ from tunesmith.errors import BadInput
 from tunesmith.recipes import datasets, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import DatasetSource
-from tunesmith.recipes.stages import additions
+from tunesmith.recipes.stages import additions, synthesis
+from tunesmith.recipes.synthesis import offered_tools
 from tunesmith.serving import base_models
 from tunesmith.tasks import presets
 from tunesmith.tasks.base import TASKS, Task
@@ -26,10 +28,11 @@ from tunesmith.tasks.document import Document
 def run(context: Context) -> dict[str, Any]:
     recipe, folder = context.recipe, context.folder / "dataset"
     shutil.rmtree(folder, ignore_errors=True)  # what a build that was killed left there
-    if recipe.sources[0].dataset:
-        return _take(context, recipe.sources[0].dataset)
-    conversations = [source for source in recipe.sources if source.file and not source.validation]
-    if conversations and any(source.file is None for source in recipe.sources):
+    real = [source for source in recipe.sources if not source.synthetic]
+    if real == recipe.sources and real[0].dataset:
+        return _take(context, real[0].dataset)
+    conversations = [source for source in real if (source.file or source.dataset) and not source.validation]
+    if conversations and any(not source.file and not source.dataset for source in real):
         raise BadInput(
             "A recipe reads either documents or finished conversations, not both.",
             hint="Make two recipes, or write the documents' examples into the file.",
@@ -38,18 +41,21 @@ def run(context: Context) -> dict[str, Any]:
     library, synced = _library(context)
     known = _definitions(library)
     task = _task(context, known, bare=bool(conversations))
+    synthetic = synthesis.Sources(context)
     report = build(
         task,
         documents=(presets.document_for(recipe.task.preset, d, known) for d in _documents(context, library)),
         rows=_rows(context, validation=False),
-        validation_rows=_rows(context, validation=True) if any(s.validation for s in recipe.sources) else None,
+        validation_rows=_rows(context, validation=True) if any(s.validation or s.dataset for s in real) else None,
         split=SplitSpec(tuple(spec.held_out), spec.validation, spec.test, recipe.seed),
         out=folder,
         options=recipe.dataset,
-        earlier=datasets.folders(context.workspace, recipe.name, but_run=context.run.id),
+        earlier=[*datasets.folders(context.workspace, recipe.name, but_run=context.run.id), *_versions(context)],
         context=_model_context(context),
+        synthesise=synthetic.makers(),
     )
-    report = additions.add(context, folder, report, task)
+    synthesis.describe(context, report.synthetic)
+    report = additions.add(context, folder, report, task, synthetic.pairs)
     return {**_keep(context, report), "library": synced, "preferences": report.preference_pairs}
 
 
@@ -87,14 +93,27 @@ def _task(context: Context, known: Sequence[presets.Definition], *, bare: bool) 
     if spec.preset:
         given = presets.spec_of(spec.preset, known, spec.prompt, spec.custom_fields or ())
         return TASKS.get("extraction")({**given, "system": spec.system} if spec.system else given)
-    own = {"type", "preset", "prompt", "custom_fields"}
-    return TASKS.get(spec.type or "extraction")(spec.model_dump(by_alias=True, exclude_none=True, exclude=own))
+    tools, own = offered_tools(context.recipe), {"type", "preset", "prompt", "custom_fields"}
+    settings = spec.model_dump(by_alias=True, exclude_none=True, exclude=own)
+    kind = spec.type or ("extraction" if tools is None else "tool_use")
+    return TASKS.get(kind)({**settings, **({"tools": tools} if tools is not None else {})})
 
 
 def _rows(context: Context, *, validation: bool) -> Iterator[Row]:
+    """Rows of files, and of a dataset that synthetic rows are added to: its validation rows are given ones."""
+    for folder in _versions(context):
+        for name in ("validation",) if validation else ("train", "test"):
+            yield from read_rows(folder / f"{name}.jsonl")
     for source in context.recipe.sources:
         if source.file is not None and source.validation == validation:
             yield from sources.rows({"file": source.file}, lambda name: runs.source_path(context.workspace, name))
+
+
+def _versions(context: Context) -> list[Path]:
+    """Folders of the versions that are sources."""
+    found = [source.dataset for source in context.recipe.sources if source.dataset]
+    rows = [datasets.get_version(context.workspace, source.name, source.version) for source in found]
+    return [context.workspace.artifacts.dataset(row.version) for row in rows]
 
 
 def _library(context: Context) -> tuple[Library | None, dict[str, Any] | None]:
