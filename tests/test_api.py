@@ -111,6 +111,17 @@ def test_the_first_key_is_shown_once_and_only_its_digest_is_kept(tmp_path: Path)
     assert secret.encode() not in (tmp_path / "tunesmith.sqlite3").read_bytes()
 
 
+def test_a_key_without_admin_does_not_lock_the_owner_out(tmp_path: Path) -> None:
+    """`tunesmith keys create agent --scope read` before the first start: no admin key was ever shown."""
+    workspace = Workspace.open(Settings(home=tmp_path))
+    keys.create_key(workspace, "agent", ["read"])
+    secret = keys.ensure_first_key(workspace)
+    assert secret is not None
+    caller = keys.identify(workspace, secret)
+    assert caller is not None
+    assert caller.may("admin")
+
+
 def test_a_wrong_line_is_named_and_nothing_is_stored(client: TestClient, workspace: Workspace) -> None:
     bad = upload(client, jsonl(3) + b"\n{not json}\n")
     assert bad.status_code == 400

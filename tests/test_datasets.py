@@ -154,6 +154,17 @@ def test_a_small_upload_is_measured_in_sample_and_says_so(tmp_path: Path) -> Non
     assert report.passed
 
 
+def test_rows_that_differ_in_numbers_only_are_held_out_all_the_same(tmp_path: Path) -> None:
+    """They were one group, which is never split: 400 rows were measured on rows that had been trained on."""
+    rows = [
+        Row([{"role": "user", "content": f"{n} km in miles?"}, {"role": "assistant", "content": f"{n * 0.62:.2f}"}])
+        for n in range(400)
+    ]
+    report = build(None, rows=rows, out=tmp_path / "d")
+    assert report.splits == {"train": 380, "validation": 0, "test": 20}
+    assert not report.in_sample
+
+
 def test_validation_rows_that_training_has_are_left_out(tmp_path: Path) -> None:
     rows = receipts(60)
     fresh = [Row([{"role": "user", "content": "something else"}, {"role": "assistant", "content": "{}"}])]

@@ -26,7 +26,7 @@ class Caller:
 
 
 def ensure_first_key(workspace: Workspace) -> str | None:
-    """Returns the secret of a new first key, to be shown once; None when there is a key already.
+    """Returns the secret of a new first key, to be shown once; None when there is a key of an admin already.
 
     `TUNESMITH_ADMIN_KEY`, when set, is that key; changing it changes the key.
     """
@@ -35,7 +35,7 @@ def ensure_first_key(workspace: Workspace) -> str | None:
         if given is not None:
             session.merge(_row("key-admin", "TUNESMITH_ADMIN_KEY", given.get_secret_value(), ["admin"]))
             return None
-        if session.scalars(select(Key.id)).first() is not None:
+        if any("admin" in scopes for scopes in session.scalars(select(Key.scopes))):
             return None
         secret = f"tsk-{secrets.token_urlsafe(32)}"
         session.add(_row(new_id("key"), "first", secret, ["admin"]))

@@ -28,7 +28,7 @@ app.command()(library.suggest)
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Default: TUNESMITH_HOST or 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Default: TUNESMITH_PORT or 8765.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: TUNESMITH_PORT or 8765.", max=65535)] = None,
     worker: Annotated[bool, typer.Option(help="Also run a worker.")] = True,
 ) -> None:
     """Run the API and a worker."""

@@ -145,8 +145,11 @@ def _assign(staged: Staged, split: SplitSpec, given_validation: bool) -> None:
     tested = sum(e.split == "test" for e in entries)
     pool = len(entries) - given
     wanted = splits.bare_test_size(pool) if staged.bare else round(split.test * pool)
-    if not tagged:
-        splits.assign(entries, "test", wanted - tested, split.seed)
+    if not tagged and not splits.assign(entries, "test", wanted - tested, split.seed) and staged.bare and not tested:
+        # One group is all there is: rows that differ in their numbers only, which then are what they are about.
+        for entry in entries:
+            entry.cluster = entry.prompt
+        splits.assign(entries, "test", wanted, split.seed)
     if not staged.bare and not given_validation:
         rest = sum(e.split == "train" and not e.dropped for e in entries)
         splits.assign(entries, "validation", round(split.validation * rest), split.seed)

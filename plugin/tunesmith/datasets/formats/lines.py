@@ -171,7 +171,7 @@ class _Window:
     """A stretch of a text stream, moved on as its start is used up."""
 
     def __init__(self, stream: IO[str]):
-        self._stream, self._text, self._at, self._ended = stream, "", 0, False
+        self._stream, self._text, self._at = stream, "", 0
         self.line = 1
 
     def rest(self) -> str:
