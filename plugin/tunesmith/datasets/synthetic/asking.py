@@ -77,6 +77,8 @@ class Asker:
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """What the base model says. It is ours: nothing is paid."""
+        if not requests:
+            return []
         assert self.base is not None
         held = [replace(request, extra=self.form(request)) for request in requests]
         return self._ask(self.base, held, self.folder / "base.jsonl", Limit(), "base model")
