@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tunesmith.datasets import languages
 from tunesmith.datasets.build import build
+from tunesmith.datasets.languages import Languages
 from tunesmith.datasets.lengths import ModelContext, model_context
 from tunesmith.datasets.measures import form, labels, unreadable
 from tunesmith.datasets.options import DatasetOptions
@@ -85,6 +87,17 @@ def test_what_is_unreadable(text: str, expected: bool) -> None:
 def test_unreadable_rows_are_counted(tmp_path: Path) -> None:
     rows = [chat(f"{ENGLISH if n % 4 else GIBBERISH} {n}", "yes") for n in range(40)]
     assert gate(made(tmp_path, rows), "unreadable_text").value == 0.25
+
+
+def test_of_very_many_rows_some_stand_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "EVERY_ROW", 20)
+    found, told = Languages(), []
+    monkeypatch.setattr(Languages, "tell", lambda _, text: told.append(text) or text[:2])
+    for n in range(1020):
+        found.add("de" if n % 4 else "en")
+    assert found.rows.total() == 1020
+    assert len(told) == 20 + 200
+    assert found.others(["de"]) == pytest.approx(0.25, abs=0.01)
 
 
 def test_languages_are_counted_and_judged_only_when_some_are_expected(tmp_path: Path) -> None:

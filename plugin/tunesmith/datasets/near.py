@@ -47,7 +47,7 @@ def shingles(text: str) -> Hashes:
     return _distinct(hashes)
 
 
-def _distinct(ordered: Hashes) -> Hashes:
+def _distinct(ordered: NDArray[Any]) -> NDArray[Any]:
     keep = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
     return ordered[keep]
@@ -73,7 +73,9 @@ class Templates:
 
     def learn(self, found: Hashes) -> None:
         self._rows += 1
-        self._counts[np.unique(_slot(found))] += 1
+        slots = _slot(found)
+        slots.sort()
+        self._counts[_distinct(slots)] += 1
 
     def close(self) -> None:
         """Decide, from the rows learnt, what is a template."""

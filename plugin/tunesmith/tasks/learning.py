@@ -1,6 +1,7 @@
 """What training answers teach about an extraction: fields, JSON style, which values are copied from the document."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ MAX_CHOICES = 20
 MAX_LITERALS = 64
 MIN_SHARED = 0.95
 STYLE_SHARE = 0.95
+_NO_ALNUM = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -224,4 +226,5 @@ def occurs(kind: str, value: str, text: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())
+    """Its letters and digits."""
+    return _NO_ALNUM.sub("", text.casefold())
