@@ -62,7 +62,7 @@ def proxy(command: str, config: str, log: Path, **environment: str) -> Iterator[
         subprocess.Popen(argv, env=whole, stdout=out, stderr=out, cwd=log.parent) as process,
     ):
         try:
-            for _ in range(240):
+            for _ in range(600):
                 assert process.poll() is None, log.read_text()[-2000:]
                 try:
                     if httpx.get(f"{url}/health/readiness", timeout=2).status_code == 200:
