@@ -252,7 +252,7 @@ def test_tools_made_of_our_flat_openapi_document(command: str, idle: Service, tm
 def test_files_and_jobs_pass_through(command: str, idle: Service, tmp_path: Path) -> None:
     where = {"TUNESMITH_API_BASE": f"{idle.url}/v1", "TUNESMITH_API_KEY": SERVICE_KEY}
     with proxy(command, "pass-through.yaml", tmp_path / "log", **where) as url:
-        client = openai.OpenAI(base_url=f"{url}/tunesmith/v1", api_key=KEY, max_retries=0)
+        client = openai.OpenAI(base_url=f"{url}/tunesmith/api", api_key=KEY, max_retries=0)
         rows = extraction_rows(12)
         file = client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
         assert client.files.content(file.id).read() == rows
