@@ -100,7 +100,7 @@ class Service:
                 return process
         return None
 
-    def finished(self, run_id: str, seconds: float = 240) -> dict[str, Any]:
+    def finished(self, run_id: str, seconds: float = 600) -> dict[str, Any]:
         """The run once it has ended; its log when it takes too long."""
         wait(lambda: self.http.get(f"/v1/runs/{run_id}").json()["status"] in ENDED, seconds)
         run: dict[str, Any] = self.http.get(f"/v1/runs/{run_id}").json()

@@ -29,6 +29,7 @@ from tunesmith.recipes import files, runs
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.workspace import Workspace
 
+LONGEST_WAIT_S = 50.0  # gateways, LiteLLM's among them, give a call up after 60
 OPERATIONS: dict[str, Operation] = {}
 
 
@@ -112,7 +113,7 @@ async def wait_for_run(context: Context, arguments: WaitForRun) -> Any:
         await context.progress(waited, arguments.seconds, message)
 
     await recipes.wait_for_run(context.workspace, arguments.run_id, 0)
-    await wait_for_end(context.workspace, arguments.run_id, arguments.seconds, tell)
+    await wait_for_end(context.workspace, arguments.run_id, min(arguments.seconds, LONGEST_WAIT_S), tell)
     return await recipes.wait_for_run(context.workspace, arguments.run_id, 0)
 
 
