@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     train_lane: str = Field(
         "default", max_length=20, description="Lane of training, export and evaluation: worker --lane of that name."
     )
-    train_minutes: float = Field(11.0, gt=0, description="Time that an automatic plan may spend training on a CPU.")
+    train_minutes: float = Field(12.0, gt=0, description="Time that an automatic plan may spend training on a CPU.")
     max_upload_mb: int = Field(512, gt=0)
     min_free_disk_mb: int = Field(1024, ge=0, description="A job pauses rather than fill the disk beyond this.")
 
