@@ -56,14 +56,14 @@ def test_template_that_rewrites_the_prompt_is_refused(tmp_path: Path) -> None:
 )
 def test_rows_that_teach_nothing_are_refused(row: Encoded, match: str) -> None:
     with pytest.raises(BadInput, match=match):
-        check_labels(EncodedRows([row], [0]), {2}, 512)
+        check_labels(EncodedRows([row], [0]), {2}, 512, 64)
 
 
 def test_rows_too_long_are_counted_and_mostly_too_long_is_refused() -> None:
     good = Encoded([5, 6, 2], 1)
-    assert "1 of 3 rows" in check_labels(EncodedRows([good, good], [0, 1], too_long=1), {2}, 512)[0]
-    with pytest.raises(BadInput, match="longer than max_length"):
-        check_labels(EncodedRows([good], [0], too_long=2), {2}, 512)
+    assert "1 of 3 rows" in check_labels(EncodedRows([good, good], [0, 1], too_long=1), {2}, 512, 64)[0]
+    with pytest.raises(BadInput, match="2 of 3 rows are longer than the 64 tokens"):
+        check_labels(EncodedRows([good], [0], too_long=2), {2}, 512, 64)
 
 
 def adapted(base: Path, first_adapted: int) -> Any:

@@ -6,11 +6,12 @@ from tunesmith.training.rows import EncodedRows
 MAX_LEFT_OUT = 0.5
 
 
-def check_labels(encoded: EncodedRows, end_ids: set[int], vocabulary: int) -> list[str]:
+def check_labels(encoded: EncodedRows, end_ids: set[int], vocabulary: int, longest: int) -> list[str]:
     """Raise BadInput for rows that teach nothing; returns warnings in plain words.
 
     Checked: something is left to train on, no row is fully masked, each answer ends in a learnt end mark
-    (nothing is padded, so it cannot be masked as padding), ids fit the vocabulary, and how many rows are too long.
+    (nothing is padded, so it cannot be masked as padding), ids fit the vocabulary, and how many rows are longer than
+    `longest` tokens.
     """
     total = len(encoded.rows) + encoded.too_long
     if total == 0:
@@ -18,10 +19,10 @@ def check_labels(encoded: EncodedRows, end_ids: set[int], vocabulary: int) -> li
     share = encoded.too_long / total
     if share > MAX_LEFT_OUT or not encoded.rows:
         raise BadInput(
-            f"{encoded.too_long} of {total} rows are longer than max_length.",
+            f"{encoded.too_long} of {total} rows are longer than the {longest} tokens that this model reads at once.",
             code="rows_too_long",
-            hint="Raise max_length, or shorten the documents.",
-            param="max_length",
+            hint="Shorten the documents, or take a base model that reads more.",
+            param="training_file",
         )
     for number, row in zip(encoded.source, encoded.rows, strict=True):
         if row.labels < 1 or row.answer_start < 1:
@@ -43,7 +44,7 @@ def check_labels(encoded: EncodedRows, end_ids: set[int], vocabulary: int) -> li
             )
     warnings = []
     if encoded.too_long:
-        warnings.append(f"{encoded.too_long} of {total} rows are longer than max_length and are left out.")
+        warnings.append(f"{encoded.too_long} of {total} rows are longer than {longest} tokens and are left out.")
     if all(row.labels == 1 for row in encoded.rows):
         raise BadInput("All answers are empty.", code="answers_empty", param="training_file")
     return warnings

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunesmith.recipes.context import Context
 from tunesmith.serving import base_models
+from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.tasks.conversation import read_rows, write_rows
 from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
 from tunesmith.training.trainer import Progress, TrainSpec, train
@@ -17,8 +18,9 @@ def run(context: Context) -> dict[str, Any]:
     validation = dataset / "validation.jsonl"
     minutes = recipe.training.minutes or context.settings.train_minutes
     given = recipe.training.hyperparameters
+    base_model = base_models.resolve(recipe.base_model, context.settings)
     spec = TrainSpec(
-        base_model=base_models.resolve(recipe.base_model, context.settings),
+        base_model=base_model,
         train_file=_rows(context, dataset),
         validation_file=validation if validation.exists() and validation.stat().st_size else None,
         output_dir=context.folder,
@@ -26,6 +28,7 @@ def run(context: Context) -> dict[str, Any]:
         method=recipe.training.method,
         hyperparameters={} if given == "auto" else given,
         seed=recipe.seed,
+        context_tokens=HfFolder(base_model).num_ctx,
         time_budget_s=minutes * 60,
     )
     context.workspace.artifacts.require_space(3 * 2**28)  # checkpoints, the merged model and its GGUF

@@ -25,6 +25,8 @@ class TrainSpec:
     method: str = "supervised"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    context_tokens: int | None = None
+    """What the served model reads at once: longer rows could never be asked. None: as much as the base model reads."""
     time_budget_s: float = 570.0
     augment: Augment | None = None
     """Makes another row that is right in the same way (owned by the task); None trains on the rows as they are."""

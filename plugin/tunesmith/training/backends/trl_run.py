@@ -52,9 +52,10 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
     ).to(device)
     ends = end_tokens(tokenizer, base.generation_config)
     shape = ModelShape.read(spec.base_model)
-    longest = shape.positions if asked.max_length == "auto" else min(asked.max_length, shape.positions)
+    longest = min(shape.positions, spec.context_tokens or shape.positions)
+    longest = longest if asked.max_length == "auto" else min(asked.max_length, longest)
     encoded = encode_rows(read_rows(spec.train_file), tokenizer, ends, longest)
-    warnings = check_labels(encoded, ends, base.config.vocab_size)
+    warnings = check_labels(encoded, ends, base.config.vocab_size, longest)
 
     plan_file, root = spec.output_dir / "plan.json", spec.output_dir / "checkpoints"
     plan = Plan.load(plan_file)
