@@ -197,7 +197,7 @@ def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint,
                 {
                     "synthetic": {
                         "like": "documents",
-                        "rows": 8,
+                        "rows": 4,
                         "teacher": served.model,
                         "kinds": ["layout", "ocr", "missing", "correct"],
                         "budget": {"tokens": 3_000},
@@ -216,7 +216,7 @@ def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint,
     assert len(made) == report["kept"] > 0  # the kinds that need no teacher at least
     assert report["asked"] == report["answered"] + sum(report["failed"].values()) > 0
     assert 0 < report["used"]["input_tokens"] + report["used"]["output_tokens"] <= 3_000
-    assert report["kinds"]["layout"]["attempts"] >= 2
+    assert report["kinds"]["layout"]["attempts"] >= 1
     passed = sum(kind["passed"] for kind in report["kinds"].values())
     assert passed + sum(report["refused"].values()) + sum(report["failed"].values()) <= sum(
         kind["attempts"] for kind in report["kinds"].values()
