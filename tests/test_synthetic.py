@@ -296,3 +296,30 @@ def test_a_teacher_must_be_configured(bench: Bench) -> None:
     bench.settings = Settings(home=bench.folder / "home")
     with pytest.raises(BadInput, match="none is configured"):
         bench.build(good, kinds=["layout"])
+
+
+def test_classification_has_other_layouts_and_rare_labels(bench: Bench) -> None:
+    def script(question: str) -> str:
+        return json.dumps({"document": words(Random(question), 40)})
+
+    given = documents(40)
+    for n, document in enumerate(given):
+        document.values = {"document_type": "will" if n % 13 == 5 else ("invoice", "letter")[n % 2]}
+    report = bench.build(script, task=TASKS.get("classification")({}), given=given, kinds=["layout", "rare"], rows=12)
+    rare = Counter(row.answer for row in bench.synthetic() if row.provenance["generator"] == "rare")
+    seeds = {row.provenance["document"]: row.answer for row in bench.rows()}
+    assert report.kept == 12
+    assert rare["will"] >= 3
+    for row in bench.synthetic():
+        if row.provenance["generator"] == "layout":
+            assert row.answer == seeds[row.provenance["seed"]]
+
+
+def test_rows_that_cannot_be_judged_within_the_budget_leave_room_for_those_that_can(bench: Bench) -> None:
+    def script(question: str) -> str:
+        return '{"reason": "", "score": 5}' if "Judge this example" in question else good(question)
+
+    report = bench.build(script, kinds=["layout"], rows=200, judge={}, budget={"tokens": 12_000})
+    assert report.judge is not None
+    assert report.kept > 0
+    assert report.used.input_tokens + report.used.output_tokens <= 12_000

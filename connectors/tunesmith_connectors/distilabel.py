@@ -30,7 +30,7 @@ class Teacher:
     prices: tuple[float, float] = (0.0, 0.0)
     temperature: float = 0.7
     concurrency: int = 4
-    timeout: float = 300.0
+    timeout: float = 600.0  # a slow teacher is better waited for than asked, and paid, again
 
 
 @dataclass(frozen=True)

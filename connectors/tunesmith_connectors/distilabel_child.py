@@ -61,7 +61,7 @@ class JournalLLM(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
                 paid = usage["input_tokens"][0], usage["output_tokens"][0]
                 error = None if text and text.strip() else "an empty answer"
             except Exception as failure:  # any failure of one question is counted; the others go on
-                text, paid, error = None, (0, 0), f"{type(failure).__name__}: {failure}"[:LONGEST_ERROR]
+                text, paid, error = None, (0, 0), _without_key(f"{type(failure).__name__}: {failure}")
             self._settle(request, text if error is None else None, paid, error)
         if error is not None:
             _append(_failures(self.spec_path), {"key": request["key"], "error": error})
@@ -101,6 +101,11 @@ class JournalLLM(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
             return
         line = {"key": request["key"], "text": text, "input_tokens": paid[0], "output_tokens": paid[1]}
         _append(Path(self._journal), {**line, **({"estimated": True} if estimated else {})})
+
+
+def _without_key(error: str) -> str:
+    """Some endpoints repeat the key that they refuse."""
+    return error.replace(os.environ["OPENAI_API_KEY"], "…")[:LONGEST_ERROR]
 
 
 def _text(messages: Any) -> str:

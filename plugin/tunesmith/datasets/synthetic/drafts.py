@@ -25,7 +25,8 @@ _RULES = (
 @dataclass
 class Draft:
     """One attempt. `first`: what the base model is asked; `request`: makes the teacher's question of its answer;
-    `rows`: makes rows of the teacher's answer (or of the base's, where no teacher is asked), or raises BadInput."""
+    `rows`: makes rows of the teacher's answer (or of the base's, where no teacher is asked), or raises BadInput.
+    `pairs_only`: its rows are there already, only what they reject is new."""
 
     kind: str
     number: int
@@ -33,6 +34,7 @@ class Draft:
     request: Callable[[str], Request] | None = None
     first: Request | None = None
     said: str = ""  # by the base model
+    pairs_only: bool = False
 
 
 @dataclass

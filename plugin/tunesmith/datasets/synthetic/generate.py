@@ -48,6 +48,7 @@ class Synthesis:
         self._refused: Counter[str] = Counter()
         self._tried: Counter[str] = Counter()
         self._passed: Counter[str] = Counter()
+        self._scores: list[list[int | None]] = [[], []]
         needs_teacher = bool(set(self.kinds) - set(LOCAL)) or options.judge is not None
         self.teacher = teacher_of(asker.settings, options).model if needs_teacher else None
         self.report = SyntheticReport(
@@ -59,9 +60,9 @@ class Synthesis:
         )
 
     def generate(self) -> Made:
-        made, number = Made(), 0
+        made, number, only_pairs = Made(), 0, 0
         for round_number in range(ROUNDS):
-            wanted = self.options.rows - len(made.rows) - self._only_pairs(made)
+            wanted = self.options.rows - len(made.rows) - only_pairs
             if wanted <= 0 or self.asker.out_of_budget:
                 break
             drafts = [self._draft(n) for n in range(number, number + wanted)]
@@ -69,22 +70,15 @@ class Synthesis:
             if round_number == 0:
                 self._estimate([draft for draft, _ in drafts])
             found = self._judged(self._round(drafts))
-            for row in found:
+            for draft, row in found:
                 if row.rejected is not None:
                     made.pairs.append(row)
-                if row.rejected is None or row.provenance.get("document") not in self._labelled:
-                    made.rows.append(Row(row.messages, row.provenance, row.weight))
+                if not draft.pairs_only:
+                    made.rows.append(Row(row.messages, row.provenance))
+            only_pairs += sum(draft.pairs_only for draft, _ in found)
             self._say(f"Synthetic: {len(made.rows)} of {self.options.rows} rows after {number} attempts.")
-        self._finish(made)
+        self._finish(made, enough=len(made.rows) + only_pairs >= self.options.rows)
         return made
-
-    @property
-    def _labelled(self) -> set[str]:
-        """Documents whose rows are in the dataset already."""
-        return {str(row.provenance.get("document")) for row in self.seeds.rows}
-
-    def _only_pairs(self, made: Made) -> int:
-        return sum(pair.provenance.get("document") in self._labelled for pair in made.pairs)
 
     def _check(self) -> None:
         task = self.seeds.task
@@ -164,28 +158,30 @@ class Synthesis:
         return True
 
     def _sign(self, draft: Draft, seed: Row | None, row: Row) -> Row:
-        if draft.kind == "correct" and draft.request is None and seed is not None:
+        if draft.pairs_only and seed is not None:
             row.provenance = {**seed.provenance, "generator": "correct"}
             return row
         return signed(row, draft, self.teacher if draft.request else None, seed, self.options.like)
 
-    def _judged(self, found: list[tuple[Draft, Row]]) -> list[Row]:
+    def _judged(self, found: list[tuple[Draft, Row]]) -> list[tuple[Draft, Row]]:
+        """What the judge lets pass. Pairs about a person's label need none."""
         options = self.options.judge
-        if options and found:
-            rows = [row for _, row in found]
+        rows = [row for draft, row in found if not draft.pairs_only]
+        if options and rows:
             models = [*options.models, *options.models, self.teacher or "", self.teacher or ""][:2]
             scores = [
                 [judge.score(reply) for reply in self.asker.judge(model, judge.questions(options, rows, bool(n)))]
                 for n, model in enumerate(models)
             ]
-            self._scores = [[*old, *new] for old, new in zip(getattr(self, "_scores", [[], []]), scores, strict=True)]
+            self._scores = [[*old, *new] for old, new in zip(self._scores, scores, strict=True)]
             stay, _ = judge.decide(options, models, *scores)
             _, self.report.judge = judge.decide(options, models, *self._scores)
-            found = [item for item, stays in zip(found, stay, strict=True) if stays]
+            passed = {id(row) for row, stays in zip(rows, stay, strict=True) if stays}
+            found = [(draft, row) for draft, row in found if draft.pairs_only or id(row) in passed]
         self._passed.update(draft.kind for draft, _ in found)
-        return [row for _, row in found]
+        return found
 
-    def _finish(self, made: Made) -> None:
+    def _finish(self, made: Made, *, enough: bool) -> None:
         report, asker = self.report, self.asker
         report.made, report.pairs = len(made.rows), len(made.pairs)
         report.kinds = {k: {"attempts": self._tried[k], "passed": self._passed[k]} for k in dict.fromkeys(self.kinds)}
@@ -193,5 +189,5 @@ class Synthesis:
         report.refused, report.used = dict(self._refused), asker.used()
         if asker.out_of_budget:
             report.stopped = "the budget was reached"
-        elif len(made.rows) + self._only_pairs(made) < self.options.rows:
+        elif not enough:
             report.stopped = f"{ROUNDS} rounds did not make enough rows that pass the checks"
