@@ -296,7 +296,7 @@ def test_a_second_run_trains_on_what_the_first_got_wrong_beside_general_rows(ser
         "base_model": "tiny",
         "training": {"hyperparameters": {"n_epochs": 1, "batch_size": 8}},
         "evaluation": {"rows": 4},
-        "gate": {"format_adherence": None, "not_worse_than": "none", "forgetting": 1.0},
+        "gate": {"format_adherence": None, "not_worse_than": "none"},
     }
     http.post("/v1/recipes", json=recipe).raise_for_status()
     first = service.finished(http.post("/v1/recipes/kinds/runs").json()["id"], 600)
@@ -312,7 +312,6 @@ def test_a_second_run_trains_on_what_the_first_got_wrong_beside_general_rows(ser
         lost = run["report"]["forgetting"]
         assert lost["rows"] == 4
         assert lost["lost"] == pytest.approx(lost["base"] - lost["tuned"])
-        assert [check["name"] for check in run["report"]["gate"]["checks"]] == ["general_answers"]
     folder = service.home / "jobs" / second["stages"][1]["job_id"]
     assert sum("general" in row.provenance for row in read_rows(folder / "rows.jsonl")) == 17
     assert len(list(read_rows(folder / "rows.jsonl"))) == 52 + 17

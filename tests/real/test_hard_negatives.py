@@ -1,24 +1,22 @@
-"""The packaged SmolLM2 for real: it is asked the pool before training, and a ruined copy is seen to have forgotten."""
+"""The packaged SmolLM2 for real: it is asked the pool before training, and general rows before it has been tuned."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-import tiny
 from tunesmith.evaluation import forgetting
 from tunesmith.jobs import queue
 from tunesmith.recipes import datasets, files, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import DEFAULT_BASE, Recipe
 from tunesmith.recipes.stages import baselines, build, hard_negatives
-from tunesmith.serving import base_models, export
-from tunesmith.serving.targets.base import Candidate
-from tunesmith.serving.targets.llamacpp import LlamaCppTarget
+from tunesmith.serving import base_models
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import Row, read_rows
 
 pytestmark = pytest.mark.real
+ASKED = 8
 HOUSEHOLD = Path(__file__).parents[2] / "examples" / "documents" / "household.jsonl"
 GENERAL = (
     ("What is the capital of France?", "The capital of France is Paris."),
@@ -45,7 +43,7 @@ def context(workspace: Workspace) -> Context:
         "name": "household",
         "sources": [{"documents": file.id}],
         "split": {"held_out": ["held-out"]},
-        "dataset": {"hard_negatives": {"model": "base", "rows": 16}, "mix": {"dataset": "general", "share": 0.01}},
+        "dataset": {"hard_negatives": {"model": "base", "rows": ASKED}, "mix": {"dataset": "general", "share": 0.01}},
         "base_model": DEFAULT_BASE,
     }
     run = runs.create_run(workspace, Recipe.model_validate(recipe))
@@ -56,32 +54,24 @@ def test_the_base_is_asked_the_pool_and_what_it_gets_wrong_weighs_more(workspace
     asked = context(workspace)
     report = build.run(asked)["report"]
     answers = [json.loads(line) for line in (asked.folder / hard_negatives.ANSWERS).read_text().splitlines()]
-    assert len(answers) == report["hard_negatives"]["asked"] == 16
+    assert len(answers) == report["hard_negatives"]["asked"] == ASKED
     assert all(item["score"]["format_ok"] for item in answers), "it is held to the task's format"
     wrong = report["hard_negatives"]["wrong"]
-    print(f"the untuned base, held to the format: {wrong} of 16 documents wrong")
-    assert wrong >= 8, "an untuned model of this size gets most documents wrong"
+    print(f"the untuned base, held to the format: {wrong} of {ASKED} documents wrong")
+    assert wrong >= ASKED / 2, "an untuned model of this size gets most documents wrong"
     rows = list(read_rows(workspace.artifacts.dataset(report["version"]) / "train.jsonl"))
     assert sum(row.weight == 3.0 for row in rows) == wrong
     assert report["general"]["rows"] > 0
 
 
-def test_a_ruined_model_is_seen_to_have_forgotten(workspace: Workspace, tmp_path: Path) -> None:
+def test_general_answers_of_the_base_are_measured_once(workspace: Workspace) -> None:
     rows = [Row([{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in GENERAL]
     asked = context(workspace)
     known = baselines.general(asked, rows)
-    base = base_models.prepare_packaged(workspace.settings)
-    adapter = tiny.build_adapter(base, tmp_path / "adapter", rank=16, spread=0.05)
-    exported = export.export(base, adapter, tmp_path / "out", quantization="q8_0", settings=workspace.settings)
-    target = LlamaCppTarget(workspace.settings)
-    ruined = Candidate.of_export(
-        name="ruined", version="run-1", gguf=exported.gguf, hf_dir=exported.hf_dir, quantization="q8_0"
-    )
-    with target.serve(target.deploy(ruined)) as endpoint:
-        tuned = forgetting.answers(target, endpoint, rows, tmp_path / "answers.jsonl", print)
-    lost, same = forgetting.compare(known, tuned), forgetting.compare(known, known)
-    print(lost.sentence())
-    assert (same.lost, same.error) == (0.0, 0.0)
-    assert lost.base > 0.3, "the untuned model answers simple questions"
-    assert lost.lost > 0.2
-    assert lost.lost > 3 * lost.error
+    (asked.folder / "base_general.jsonl").unlink()
+    assert baselines.general(asked, rows) == known, "the second time they come from the cache"
+    assert not (asked.folder / "base_general.jsonl").exists()
+    found = forgetting.compare(known, known)
+    print(found.sentence())
+    assert (found.lost, found.error) == (0.0, 0.0)
+    assert found.base > 0.1

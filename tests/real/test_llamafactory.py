@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from trainers import base_cut, environment, python_of, run, version
 from tunesmith.datasets.export import export
@@ -91,8 +92,8 @@ def test_a_run_on_an_exported_folder(python: str, tmp_path: Path) -> None:
         "use_cpu": True,
         "report_to": "none",
     }
-    (tmp_path / "run.json").write_text(json.dumps(settings))
-    command = [str(Path(python).with_name("llamafactory-cli")), "train", "run.json"]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))  # 0.9.5 cannot read a file of JSON
+    command = [str(Path(python).with_name("llamafactory-cli")), "train", "run.yaml"]
     run(command, tmp_path, surroundings(python, tmp_path))
     log = [json.loads(line) for line in (tmp_path / "out" / "trainer_log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in log if "loss" in entry]

@@ -1,5 +1,8 @@
 """Forgetting: how much of its general answers a tuned model has lost against its base, on general rows that neither was
-trained on here."""
+trained on here.
+
+Likeness is of words: an answer that is right and long is unlike a short one that was expected. So the figure says how a
+model moved, is reported with its error, and is no rule of the gate; the answers of both are kept to be read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

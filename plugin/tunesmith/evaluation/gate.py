@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunesmith.errors import GateNotMet
-from tunesmith.evaluation.forgetting import Forgetting
 from tunesmith.evaluation.metrics import Metrics
 
 
@@ -42,13 +41,8 @@ def judge(
     format_adherence: float | None = None,
     field_accuracy: float | None = None,
     live: Metrics | None = None,
-    lost: Forgetting | None = None,
-    forgetting: float | None = None,
 ) -> Verdict:
-    """Hold a candidate against the recipe's rules and against the version now live, measured on the same rows.
-
-    `forgetting`: how much likeness of its general answers it may lose against its base.
-    """
+    """Hold a candidate against the recipe's rules and against the version now live, measured on the same rows."""
     checks = []
     if format_adherence is not None:
         checks.append(Check("format_adherence", candidate.format_adherence, format_adherence))
@@ -57,8 +51,6 @@ def judge(
     if live is not None:
         checks.append(Check("field_accuracy_of_live", candidate.field_accuracy, live.field_accuracy))
         checks.append(Check("format_adherence_of_live", candidate.format_adherence, live.format_adherence))
-    if lost is not None and forgetting is not None:
-        checks.append(Check("general_answers", lost.tuned, lost.base - forgetting))
     note = None if candidate.rows else "There were no held-out rows, so nothing was measured."
     return Verdict(all(check.passed for check in checks) if candidate.rows else True, checks, note)
 

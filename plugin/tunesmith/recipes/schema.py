@@ -154,9 +154,6 @@ class Gate(_Strict):
     format_adherence: float | None = Field(0.95, ge=0, le=1)
     field_accuracy: float | None = Field(None, ge=0, le=1)
     not_worse_than: Literal["live", "none"] = "live"
-    forgetting: float | None = Field(
-        None, ge=0, le=1, description="With dataset.mix: likeness of general answers (word F1) that may be lost."
-    )
 
 
 class Evaluation(_Strict):

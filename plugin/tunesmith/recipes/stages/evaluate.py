@@ -32,8 +32,6 @@ def run(context: Context) -> dict[str, Any]:
         format_adherence=_adherence_rule(context, task),
         field_accuracy=context.recipe.gate.field_accuracy,
         live=live,
-        lost=lost,
-        forgetting=context.recipe.gate.forgetting,
     )
     measured: dict[str, Any] = {"tuned": tuned.as_dict()}
     if live is not None:

@@ -34,7 +34,7 @@ def weigh(context: Context, wanted: AskedFirst, task: Task, folder: Path) -> Har
     if version is None and wanted.model != "base":
         return None
     train = folder / "train.jsonl"
-    order = sorted((digest(f"{context.recipe.seed}:{row.messages}"), n) for n, row in enumerate(read_rows(train)))
+    order = sorted((_key(context, row), n) for n, row in enumerate(read_rows(train)))
     chosen = {n: key for key, n in order[: wanted.rows]}
     rows = {chosen[n]: row for n, row in enumerate(read_rows(train)) if n in chosen}
     with _served(context, version, task) as (name, examination):
@@ -65,6 +65,10 @@ def weigh(context: Context, wanted: AskedFirst, task: Task, folder: Path) -> Har
         data=found.model_dump(),
     )
     return found
+
+
+def _key(context: Context, row: Row) -> str:
+    return digest(f"{context.recipe.seed}:{row.messages}:{row.rejected}")
 
 
 def _version(context: Context, model: str, task: Task) -> ModelVersion | None:
