@@ -117,7 +117,7 @@ def list_jobs(workspace: WorkspaceDep, limit: Limit = 20, after: str | None = No
 @router.get("/{job_id}", operation_id="get_fine_tuning_job", dependencies=[CanRead], response_model=JobObject)
 def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """A job as OpenAI's SDKs read it; `run_id` leads to its stages and report."""
-    return fine_tuning.view(workspace, runs.get_run(workspace, fine_tuning.run_id_of(job_id)))
+    return fine_tuning.view(workspace, fine_tuning.get_run(workspace, job_id))
 
 
 @router.post(
@@ -125,7 +125,7 @@ def get_job(workspace: WorkspaceDep, job_id: str) -> Any:
 )
 def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Stop a job for good. What is live stays live."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.get_run(workspace, job_id)
     queue.cancel(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -133,7 +133,7 @@ def cancel_job(workspace: WorkspaceDep, job_id: str) -> Any:
 @router.post("/{job_id}/pause", operation_id="pause_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject)
 def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Save a checkpoint and stop. Nothing is lost; the machine is free."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.get_run(workspace, job_id)
     queue.pause(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -143,7 +143,7 @@ def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
 )
 def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Go on with a paused or failed job, from its last checkpoint."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.get_run(workspace, job_id)
     queue.resume(workspace.database, run.id)
     return fine_tuning.view(workspace, run)
 
@@ -160,7 +160,7 @@ def list_events(
     stream: bool = False,
 ) -> Any:
     """Newest first; with `stream=true` (or Accept: text/event-stream) as server-sent events, oldest first."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.get_run(workspace, job_id)
     if wants_stream(request, stream):
         response: StreamingResponse = stream_events(workspace, request, run.id, fine_tuning.event_view)
         return response
@@ -177,7 +177,7 @@ def list_events(
 )
 def list_checkpoints(workspace: WorkspaceDep, job_id: str, limit: Limit = 10, after: str | None = None) -> Any:
     """Checkpoints that are still on disk, newest first."""
-    run = runs.get_run(workspace, fine_tuning.run_id_of(job_id))
+    run = fine_tuning.get_run(workspace, job_id)
     found = fine_tuning.checkpoints(workspace, run)
     if after:
         ids = [item["id"] for item in found]

@@ -42,6 +42,17 @@ def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str |
     return runs.create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, run_id=run_id)
 
 
+def get_run(workspace: Workspace, job_id: str) -> Run:
+    """The run of a job. Raises NotFound in the caller's words."""
+    run_id = run_id_of(job_id)
+    try:
+        return runs.get_run(workspace, run_id)
+    except NotFound as error:
+        raise NotFound(
+            f"There is no fine-tuning job {job_id!r}.", hint="List the jobs to see what is there."
+        ) from error
+
+
 def implicit_recipe(workspace: Workspace, request: dict[str, Any], run_id: str) -> Recipe:
     suffix = re.sub(r"[^a-z0-9]+", "-", (request.get("suffix") or "").lower()).strip("-")[:18].strip("-")
     name = "-".join(part for part in ("ft", suffix, run_id.removeprefix("run-")) if part)
