@@ -94,7 +94,8 @@ def test_nightly_retraining_tells_by_mail_why_nothing_went_live(
     said = " ".join(message.get_content().split())  # mail wraps lines
     assert "ended as failed, the live model stays" in said
     assert "field accuracy" in said
-    assert [" ".join(text.split()) for text in telegram.texts] == [said]
+    (text,) = telegram.texts
+    assert said.startswith(" ".join(text.split()))
 
 
 def test_plain_http_request_nodes_do_the_same(n8n: N8n, tiny_service: Service, household: str) -> None:
