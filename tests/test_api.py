@@ -111,6 +111,12 @@ def test_the_first_key_is_shown_once_and_only_its_digest_is_kept(tmp_path: Path)
     assert secret.encode() not in (tmp_path / "tunesmith.sqlite3").read_bytes()
 
 
+def test_the_database_is_its_owners_even_in_a_folder_that_others_can_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Workspace.open(Settings(home=tmp_path, database_url=None))
+    assert (tmp_path / "tunesmith.sqlite3").stat().st_mode & 0o077 == 0
+
+
 def test_a_key_without_admin_does_not_lock_the_owner_out(tmp_path: Path) -> None:
     """`tunesmith keys create agent --scope read` before the first start: no admin key was ever shown."""
     workspace = Workspace.open(Settings(home=tmp_path))

@@ -325,41 +325,6 @@ def test_boolean_and_number_are_not_the_same() -> None:
     assert task.score('{"n": true}', '{"n": 1}', task.prompt("x")).fields == {"n": False}
 
 
-# -- augmentation -----------------------------------------------------------------------------------------------
-
-
-def test_augmented_rows_stay_consistent() -> None:
-    rows = receipts()
-    task = Extraction.infer(rows)
-    assert task is not None
-    rng = Random(1)
-    changed = 0
-    for row in rows:
-        new = task.augment(row, rng)
-        answer, text = json.loads(new.answer), new.messages[0]["content"]
-        assert all(answer[k] in text for k in ("company", "date", "total"))
-        assert len(text) == len(row.messages[0]["content"])
-        changed += new.answer != row.answer
-        constraint = task.constraint(new.prompt)
-        assert constraint is not None
-        assert constraint.grammar is not None
-        assert Gbnf(constraint.grammar).admits(new.answer)
-    assert changed == len(rows)
-
-
-def test_augmenting_a_document_keeps_notation_and_meaning() -> None:
-    task = Extraction({"schema": SCHEMA})
-    row = task.example(bill())
-    new = task.augment(row, Random(4))
-    answer = json.loads(new.answer)
-    assert answer["amount"] != "1234.50"
-    assert answer["date"] != "2025-03-19"
-    euros = answer["amount"].replace(".", "")
-    assert f"{euros[0]}.{euros[1:4]},{euros[4:]} €" in new.messages[1]["content"]
-    assert task.score(new.answer, new.answer, new.prompt).ungrounded == []
-    assert row.answer == task.example(bill()).answer  # the original is untouched
-
-
 def test_dates_of_a_bare_upload_keep_the_order_that_its_rows_settle() -> None:
     def row(n: int) -> Row:
         text = f"SHOP {n}\nTEL 1-300-80\n{n % 28 + 1:02}-03-18\nTOTAL {n}.00"

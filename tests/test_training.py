@@ -143,19 +143,6 @@ def test_finished_training_is_not_done_twice(
     assert second.trained_tokens == first.trained_tokens
 
 
-def test_augmented_rows_are_used_after_the_first_pass(base: Path, rows_file: Path, tmp_path: Path) -> None:
-    calls: list[str] = []
-
-    def augment(row: Row, rng: object) -> Row:
-        calls.append(row.answer)
-        return row
-
-    asked = spec(base, rows_file, tmp_path, n_epochs=2)
-    asked.augment = augment
-    train(asked, lambda _: None, lambda: False)
-    assert len(calls) == 12
-
-
 def test_ten_rows_once_is_short_and_exact(base: Path, rows_file: Path, tmp_path: Path) -> None:
     asked = TrainSpec(base, rows_file, tmp_path, hyperparameters={"n_epochs": 1})
     result = train(asked, lambda _: None, lambda: False)

@@ -80,12 +80,6 @@ def test_first_pass_steps_cost_more_and_are_counted_so() -> None:
             assert made.seconds_between(begin, end) <= seconds < made.seconds_between(begin, end + 1)
 
 
-def test_varied_rows_run_the_frozen_layers_in_every_pass() -> None:
-    varied = make_plan(RECEIPTS, SMOL, Hyperparameters.parse({}), budget_s=570, speed=SPEED, keeps_states=False)
-    assert varied.estimate.seconds <= 570
-    assert varied.epochs < plan().epochs
-
-
 def test_plan_survives_the_disk(tmp_path: Path) -> None:
     made = plan()
     made.revisions.append((3, 50))

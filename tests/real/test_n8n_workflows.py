@@ -91,10 +91,11 @@ def test_nightly_retraining_tells_by_mail_why_nothing_went_live(
         assert done["status"] == "success", error_of(done)
     (message,) = mail.messages
     assert (message["to"], message["subject"]) == ("you@example.org", "Tunesmith")
-    said = message.get_content()
+    said = " ".join(message.get_content().split())  # mail wraps lines
     assert "ended as failed, the live model stays" in said
     assert "field accuracy" in said
-    assert [text.split() for text in telegram.texts] == [said.split()], "mail wraps lines"
+    (text,) = telegram.texts
+    assert said.startswith(" ".join(text.split()))
 
 
 def test_plain_http_request_nodes_do_the_same(n8n: N8n, tiny_service: Service, household: str) -> None:

@@ -63,6 +63,8 @@ class Database:
 def open_database(settings: Settings) -> Database:
     """The migrated database of the data folder, which is made (readable by its owner only) when it is not there."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.database_url is None:  # webhook secrets lie in it, and the folder may be one that others can read
+        Path(make_url(settings.database).database or "").touch(mode=0o600)
     database = Database(settings.database)
     database.migrate()
     return database

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from random import Random
 from typing import Any, ClassVar, Self
 
 import jsonschema
 
 from tunesmith.errors import BadInput
 from tunesmith.tasks import learning
-from tunesmith.tasks.augment import augment_row
 from tunesmith.tasks.base import Constraint, Score, insert_turns, last_user_text
 from tunesmith.tasks.candidates import candidates
 from tunesmith.tasks.conversation import Message, Row
@@ -159,10 +157,6 @@ class Extraction:
 
     def few_shot(self, rows: Sequence[Row], messages: list[Message]) -> list[Message]:
         return insert_turns(rows, messages)
-
-    def augment(self, row: Row, rng: Random) -> Row:
-        """The row with amounts, dates and numbers changed alike in document and answer; its copy where it cannot."""
-        return augment_row(row, self.fields, self.style or Style(), rng)
 
     # -- answers ------------------------------------------------------------------------------------------------
 

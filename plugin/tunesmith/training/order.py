@@ -3,14 +3,14 @@
 from random import Random
 
 
-def order_of(rows: int, samples: int, seed: int) -> list[tuple[int, int]]:
-    """`samples` pairs (row, pass): each pass visits every row once, in an order of its own."""
-    result: list[tuple[int, int]] = []
+def order_of(rows: int, samples: int, seed: int) -> list[int]:
+    """Numbers of `samples` rows: each pass visits every row once, in an order of its own."""
+    result: list[int] = []
     number = 0
     while len(result) < samples:
         shuffled = list(range(rows))
         Random(f"{seed}/{number}").shuffle(shuffled)  # noqa: S311
-        result += [(row, number) for row in shuffled]
+        result += shuffled
         number += 1
     return result[:samples]
 

@@ -75,16 +75,6 @@ class DataShape(BaseModel):
     labels: int
     longest: int
 
-    @classmethod
-    def guess(cls, characters: list[int], answer_characters: int) -> "DataShape":
-        """From the lengths of the rows' text, for a draft before anything is tokenised (3 characters a token)."""
-        return cls(
-            rows=len(characters),
-            tokens=sum(characters) // 3 + 40 * len(characters),
-            labels=answer_characters // 3 + len(characters),
-            longest=max(characters, default=0) // 3 + 40,
-        )
-
 
 class ModelShape(BaseModel):
     layers: int
@@ -123,7 +113,6 @@ class Speed(BaseModel):
     adapted: float
     head: float
     measured: bool = False
-    frozen_every_pass: bool = False
 
     @classmethod
     def typical(cls, model: ModelShape, accelerator: bool = False) -> "Speed":
@@ -221,14 +210,8 @@ def make_plan(
     backend: str = "trl",
     seed: int = 0,
     spent_s: float = 0.0,
-    keeps_states: bool = True,
 ) -> Plan:
-    """Choose what is "auto" so that the training fits `budget_s` (seconds, of which `spent_s` are gone).
-
-    `keeps_states`: the frozen layers run once per row; otherwise (rows are varied) in every pass.
-    """
-    if not keeps_states:
-        speed = speed.model_copy(update={"frozen_every_pass": True})
+    """Choose what is "auto" so that the training fits `budget_s` (seconds, of which `spent_s` are gone)."""
     reasons: list[str] = []
     batch = hyperparameters.batch_size
     if batch == "auto":
@@ -281,8 +264,7 @@ def make_plan(
 
 def cost(data: DataShape, model: ModelShape, speed: Speed, layers: int, epochs: float) -> float:
     """Seconds of the training itself. The frozen layers run once per row, however many epochs follow."""
-    frozen_passes = epochs if speed.frozen_every_pass else min(1.0, epochs)
-    frozen = data.tokens * frozen_passes * (model.layers - layers) * speed.frozen
+    frozen = data.tokens * min(1.0, epochs) * (model.layers - layers) * speed.frozen
     return frozen + epochs * (data.tokens * layers * speed.adapted + data.labels * speed.head)
 
 

@@ -26,8 +26,6 @@ class EncodedRows:
     rows: list[Encoded]
     source: list[int] = field(default_factory=list)
     """Index in the file of the conversation that each is an answer of."""
-    read: list[Row] = field(default_factory=list)
-    """The conversation of each, up to its answer."""
     too_long: int = 0
 
     @property
@@ -85,5 +83,4 @@ def encode_rows(rows: Iterable[Row], tokenizer: Any, end_ids: set[int], max_leng
                 continue
             result.rows.append(encoded)
             result.source.append(number)
-            result.read.append(row)
     return result

@@ -6,7 +6,6 @@ import shutil
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.training.backends.base import (
     BACKENDS,
-    Augment,
     Backend,
     Interrupted,
     Progress,
@@ -17,7 +16,7 @@ from tunesmith.training.backends.base import (
 )
 from tunesmith.training.plan import Hyperparameters
 
-__all__ = ["Augment", "Interrupted", "Progress", "TrainResult", "TrainSpec", "pick_backend", "train"]
+__all__ = ["Interrupted", "Progress", "TrainResult", "TrainSpec", "pick_backend", "train"]
 
 PREFERRED = ("trl",)
 

@@ -3,14 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any, Protocol
 
 from tunesmith.errors import TunesmithError
 from tunesmith.registry import Registry
-from tunesmith.tasks.conversation import Row
-
-Augment = Callable[[Row, Random], Row]
 
 
 @dataclass
@@ -28,8 +24,6 @@ class TrainSpec:
     context_tokens: int | None = None
     """What the served model reads at once: longer rows could never be asked. None: as much as the base model reads."""
     time_budget_s: float = 570.0
-    augment: Augment | None = None
-    """Makes another row that is right in the same way (owned by the task); None trains on the rows as they are."""
 
 
 @dataclass

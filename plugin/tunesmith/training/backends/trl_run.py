@@ -6,7 +6,6 @@ import math
 import shutil
 import time
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from tunesmith.training.checks import check_labels
 from tunesmith.training.loss import FastLoss, RowLoss, choose_loss
 from tunesmith.training.order import order_of
 from tunesmith.training.plan import DataShape, Hyperparameters, ModelShape, Plan, make_plan
-from tunesmith.training.rows import Encoded, EncodedRows, encode, encode_rows, end_tokens
+from tunesmith.training.rows import Encoded, EncodedRows, encode_rows, end_tokens
 from tunesmith.training.workers import Workers
 
 TARGETS = r".*\.({layers})\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
@@ -128,7 +127,6 @@ def _plan(
         precision=precision,
         seed=spec.seed,
         spent_s=time.monotonic() - begin,
-        keeps_states=isinstance(loss, FastLoss) and spec.augment is None,
     )
     plan.reasons.append(f"The loss is computed by the {loss.kind} forward.")
     plain = model.unload()
@@ -150,16 +148,7 @@ def _trainer(
     samples = plan.most_steps * plan.batch_size
     if not plan.steps_are_open:
         samples = min(samples, math.ceil(round(len(encoded.rows) * plan.epochs, 6)))
-    pairs = order_of(len(encoded.rows), samples, spec.seed)
-
-    def row_of(row: int, turn: int) -> tuple[Encoded, int | None]:
-        if spec.augment is None or turn == 0:
-            return encoded.rows[row], row
-        # From the second pass on rows are varied; the choice depends on seed, row and pass alone.
-        chance = Random(f"{spec.seed}/{row}/{turn}")  # noqa: S311
-        varied = spec.augment(encoded.read[row], chance)
-        return encode(varied, tokenizer, ends), None
-
+    order = order_of(len(encoded.rows), samples, spec.seed)
     config = SFTConfig(
         output_dir=str(root),
         max_steps=plan.most_steps,
@@ -184,11 +173,11 @@ def _trainer(
         seed=spec.seed,
         use_cpu=not torch.cuda.is_available(),
     )
-    dataset = Dataset.from_dict({"row": [row for row, _ in pairs], "turn": [turn for _, turn in pairs]})
+    dataset = Dataset.from_dict({"row": order})
     trainer = Trainer(
         plan=plan,
         workers=workers,
-        row_of=row_of,
+        rows=encoded.rows,
         model=model,
         args=config,
         train_dataset=dataset,

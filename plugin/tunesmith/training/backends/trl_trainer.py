@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ CHECK_EVERY = 0.1
 CHANGE = 1.08
 BUDGET_SHARE = 0.93
 
-RowOf = Callable[[int, int], tuple[Encoded, int | None]]
-
 
 def rate_factor(progress: float) -> float:
     """Warm-up, then a half cosine down to a fiftieth of the rate."""
@@ -46,12 +44,12 @@ def peak_memory() -> int:
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """One dataset item is a pair (row, pass); one batch is one optimiser step, shared out to the workers."""
+    """One dataset item is the number of a row; one batch is one optimiser step, shared out to the workers."""
 
     lr_scheduler: Any
 
-    def __init__(self, *, plan: Plan, workers: Workers, row_of: RowOf, **kwargs: Any):
-        self.plan, self.workers, self.row_of = plan, workers, row_of
+    def __init__(self, *, plan: Plan, workers: Workers, rows: Sequence[Encoded], **kwargs: Any):
+        self.plan, self.workers, self.rows = plan, workers, rows
         self.step_losses: list[float] = []
         self.trained_tokens = 0
         super().__init__(**kwargs)
@@ -69,10 +67,10 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         model.train()
-        pairs = [self.row_of(row, turn) for row, turn in zip(inputs["row"], inputs["turn"], strict=True)]
-        weight = sum(row.labels * row.weight for row, _ in pairs)
-        total = self.workers.backward(pairs, 1 / weight)
-        self.trained_tokens += sum(len(row.ids) for row, _ in pairs)
+        batch = [(self.rows[number], number) for number in inputs["row"]]
+        weight = sum(row.labels * row.weight for row, _ in batch)
+        total = self.workers.backward(batch, 1 / weight)
+        self.trained_tokens += sum(len(row.ids) for row, _ in batch)
         self.step_losses.append(float(total))
         return total
 
@@ -189,7 +187,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 def collate(items: Sequence[dict[str, int]]) -> dict[str, list[int]]:
-    return {key: [item[key] for item in items] for key in ("row", "turn")}
+    return {"row": [item["row"] for item in items]}
 
 
 def quiet() -> None:
