@@ -223,16 +223,20 @@ def test_artefacts_come_as_binary_data(n8n: N8n, trainer: Json, household: str) 
     assert answers["gguf"].startswith(b"GGUF")
 
 
-def test_a_dataset_is_built_without_training_and_a_file_is_checked(
+def test_a_dataset_is_built_and_widened_without_training_and_a_file_is_checked(
     n8n: N8n, trainer: Json, household: str, tiny_service: Service
 ) -> None:
     recipe = {"recipe": by_id("household-documents"), "wait": "poll", "timeLimit": 9, "waitOptions": {}}
     check = {"resource": "dataset", "operation": "check", "name": "checked", "binaryField": "rows"}
+    dataset = {"dataset": by_id("household-documents")}
+    wanted = {"like": "dataset", "rows": 4, "kinds": ["ocr"]}  # bad scans, which need no teacher
+    more = {**recipe, **dataset, "synthetic": json.dumps(wanted)}
     nodes = [
         webhook("build"),
         tunesmith("Check", trainer, **check),
         tunesmith("Build", trainer, resource="dataset", operation="build", **recipe),
-        tunesmith("Report", trainer, resource="dataset", operation="getReport", dataset=by_id("household-documents")),
+        tunesmith("Synthesise", trainer, resource="dataset", operation="synthesize", **more),
+        tunesmith("Report", trainer, resource="dataset", operation="getReport", **dataset),
     ]
     done = n8n.run(nodes, files=rows(12))
     assert done["status"] == "success", error_of(done)
@@ -240,7 +244,9 @@ def test_a_dataset_is_built_without_training_and_a_file_is_checked(
     assert "checked" not in [item["name"] for item in tiny_service.http.get("/v1/datasets").json()["data"]]
     built = output(done, "Build")[0]
     assert ([stage["stage"] for stage in built["stages"]], built["status"]) == (["build"], "succeeded")
-    assert output(done, "Report")[0]["run_id"] == built["id"]
+    report = output(done, "Report")[0]
+    assert report["run_id"] == output(done, "Synthesise")[0]["id"] != built["id"]
+    assert report["report"]["synthetic"][0]["kept"] > 0
 
 
 def test_trigger_starts_on_signed_events_only(n8n: N8n, key: Json, tiny_service: Service) -> None:

@@ -2,6 +2,7 @@ import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workfl
 import { NodeOperationError } from 'n8n-workflow';
 import {
 	datasetLocator,
+	json,
 	limits,
 	recipeLocator,
 	type Resource,
@@ -12,7 +13,7 @@ import {
 import { whole } from '../lists';
 import { download, request } from '../transport';
 import { asBinary, binaryOf, upload } from '../uploads';
-import { startRun } from './recipe';
+import { started, startRun } from './recipe';
 
 const properties: INodeProperties[] = [
 	{
@@ -67,9 +68,16 @@ const properties: INodeProperties[] = [
 				action: 'Preview a dataset',
 				description: 'Get the first rows of a dataset, each as an item',
 			},
+			{
+				name: 'Synthesise',
+				value: 'synthesize',
+				action: 'Synthesise rows of a dataset',
+				description:
+					'Let a teacher model write further training rows: a run that makes the next version and trains nothing',
+			},
 		],
 	},
-	datasetLocator(shownFor('dataset', 'getReport', 'preview', 'export')),
+	datasetLocator(shownFor('dataset', 'getReport', 'preview', 'export', 'synthesize')),
 	recipeLocator(shownFor('dataset', 'build')),
 	{
 		displayName: 'Name',
@@ -120,6 +128,16 @@ const properties: INodeProperties[] = [
 		displayOptions: shownFor('dataset', 'export'),
 	},
 	{
+		displayName: 'Synthetic Rows',
+		name: 'synthetic',
+		type: 'json',
+		required: true,
+		default: '{\n  "like": "dataset",\n  "rows": 100,\n  "budget": {"tokens": 200000}\n}',
+		description:
+			'As the synthetic source of a recipe: like, rows, teacher, kinds, languages, judge, budget. A misspelt key is an error.',
+		displayOptions: shownFor('dataset', 'synthesize'),
+	},
+	{
 		displayName: 'Rows',
 		name: 'rows',
 		type: 'number',
@@ -168,6 +186,10 @@ export const dataset: Resource = {
 		getReport: report,
 		getAll: async (context, i) => await whole(context, i, '/v1/datasets'),
 		preview,
+		synthesize: async (context, i) =>
+			await started(context, i, `/v1/datasets/${segment(context, 'dataset', i)}/synthesize`, {
+				body: { synthetic: json(context, 'synthetic', i) },
+			}),
 		export: async (context, i) => {
 			const format = context.getNodeParameter('format', i) as string;
 			const path = `/v1/datasets/${segment(context, 'dataset', i)}/export`;

@@ -78,17 +78,27 @@ const properties: INodeProperties[] = [
 	...limits('recipe', 'getAll'),
 ];
 
-/** Run a recipe up to its stage `until`. The key makes a repeated call give the same run. */
+/** Run a recipe up to its stage `until`. */
 export async function startRun(
 	context: IExecuteFunctions,
 	i: number,
 	until: string,
 ): Promise<Started> {
-	const key = (context.getNodeParameter('idempotencyKey', i, '') as string) || randomUUID();
 	const path = `/v1/recipes/${segment(context, 'recipe', i)}/runs`;
+	return await started(context, i, path, { qs: { until } });
+}
+
+/** POST what starts a run. The key makes a repeated call give the same one. */
+export async function started(
+	context: IExecuteFunctions,
+	i: number,
+	path: string,
+	what: { qs?: IDataObject; body?: IDataObject },
+): Promise<Started> {
+	const key = (context.getNodeParameter('idempotencyKey', i, '') as string) || randomUUID();
 	const run: IDataObject = await request(context, 'POST', path, {
 		headers: { 'Idempotency-Key': key },
-		qs: { until },
+		...what,
 		itemIndex: i,
 	});
 	return new Started(String(run.id), `/v1/runs/${run.id}`, run);

@@ -4,7 +4,7 @@ import type { INodeProperties } from 'n8n-workflow';
 const displayOptions = {
 	show: {
 		resource: ['dataset', 'job', 'recipe', 'run'],
-		operation: ['build', 'create', 'resume', 'run'],
+		operation: ['build', 'create', 'resume', 'run', 'synthesize'],
 	},
 };
 
