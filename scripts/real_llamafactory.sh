@@ -1,12 +1,4 @@
 #!/bin/sh
 # A real LLaMA-Factory in an environment of its own (2 GB or more, some minutes, once). Prints the path of its Python.
 set -eu
-cache="${TUNESMITH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tunesmith-tests}"
-version=0.9.5
-place="$cache/llamafactory"
-if [ "$(cat "$place/.version" 2>/dev/null)" != "$version" ]; then
-    "${PYTHON:-python3}" -m venv --clear "$place" >&2
-    "$place/bin/python" -m pip install --quiet --disable-pip-version-check torch "llamafactory==$version" >&2
-    echo "$version" >"$place/.version"
-fi
-echo "$place/bin/python"
+echo "$("$(dirname "$0")/real_venv.sh" llamafactory llamafactory==0.9.5 torch)/bin/python"
