@@ -146,10 +146,14 @@ def _assign(staged: Staged, split: SplitSpec, given_validation: bool) -> None:
     pool = len(entries) - given
     wanted = splits.bare_test_size(pool) if staged.bare else round(split.test * pool)
     if not tagged and not splits.assign(entries, "test", wanted - tested, split.seed) and staged.bare and not tested:
-        # One group is all there is: rows that differ in their numbers only, which then are what they are about.
+        # One group is all there is: rows that differ in their numbers only, which then are what they are about. The
+        # advice goes on to count them as one.
+        families = [entry.cluster for entry in entries]
         for entry in entries:
             entry.cluster = entry.prompt
         splits.assign(entries, "test", wanted, split.seed)
+        for entry, family in zip(entries, families, strict=True):
+            entry.cluster = family
     if not staged.bare and not given_validation:
         rest = sum(e.split == "train" and not e.dropped for e in entries)
         splits.assign(entries, "validation", round(split.validation * rest), split.seed)
