@@ -21,7 +21,8 @@ BY_CONTENT = {"call_tool", "create_webhook", "delete_webhook"}  # what is asked 
 WRITES = {
     "train": {
         "create_file", "delete_file", "create_fine_tuning_job", "cancel_fine_tuning_job", "pause_fine_tuning_job",
-        "resume_fine_tuning_job", "save_recipe", "run_recipe", "synthesize_dataset", "cancel_run", "pause_run", "resume_run",
+        "resume_fine_tuning_job", "save_recipe", "run_recipe", "cancel_run", "pause_run", "resume_run",
+        "synthesize_dataset",
         "import_dataset", "create_schedule", "update_schedule", "delete_schedule", "run_schedule", "sync_library",
     },
     "publish": {"publish_model", "roll_back_model", "delete_model", "suggest_values", "record_suggestion"},
