@@ -137,6 +137,18 @@ def test_from_rows_to_a_queued_run(client: TestClient) -> None:
     assert client.get(f"/v1/fine_tuning/jobs/{job['id']}").json()["id"] == job["id"]
 
 
+def test_a_teacher_can_be_asked_for_more_rows(client: TestClient) -> None:
+    asked = {"name": "totals", "fields": ["total: money"], "synthetic_rows": 40}
+    saved = call(client, "save_recipe", **asked).json()
+    assert saved["document"]["sources"] == [{"synthetic": {"like": "schema", "rows": 40}}]
+    refused = call(client, "run_recipe", name="totals")
+    assert refused.status_code == 400
+    assert "TUNESMITH_TEACHER" in refused.json()["hint"]
+    file = call(client, "upload_training_rows", rows=ROWS).json()
+    saved = call(client, "save_recipe", **asked, file_ids=[file["id"]]).json()
+    assert saved["document"]["sources"] == [{"file": file["id"]}, {"synthetic": {"like": "file", "rows": 40}}]
+
+
 def test_mcp_answers_in_text_and_structure_and_marks_what_it_does(client: TestClient) -> None:
     result = answer(mcp(client, "tools/call", name="list_base_models", arguments={}))["result"]
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"]

@@ -40,5 +40,10 @@ def test_gate_holds_a_candidate_to_the_rules_and_to_the_live_version() -> None:
     assert "field accuracy of live 70.0%, required 75.0%" in caught.value.message
 
 
-def test_no_held_out_rows_is_said() -> None:
-    assert gate.judge(metrics(0, 0, rows=0), format_adherence=0.95).note
+def test_rows_that_were_trained_on_replace_no_live_model() -> None:
+    """Regression: with too few rows to hold any out, a model went live over another for what it had learnt by heart."""
+    perfect = metrics(1, 1)
+    assert gate.judge(perfect, format_adherence=0.95, held_out=False).passed
+    verdict = gate.judge(perfect, format_adherence=0.95, live=metrics(1, 0.5), held_out=False)
+    with pytest.raises(GateNotMet, match="without held-out rows nothing shows"):
+        gate.require(verdict.as_dict())

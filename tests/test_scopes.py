@@ -58,6 +58,18 @@ def test_every_operation_needs_its_scope_and_no_other_will_do(client: TestClient
             assert needed != "read" or looks, f"{name} does more than look: which scope does it need?"
 
 
+def test_a_gate_that_lets_worse_models_go_live_is_a_matter_of_publishing(client: TestClient) -> None:
+    """Regression: a key that may only train could replace a live model by a recipe without a gate."""
+    workspace = client.app.state.workspace  # type: ignore[attr-defined]
+    recipe = {"name": "x", "sources": [{"file": "file-1"}], "gate": {"not_worse_than": "none"}}
+    for scopes, status in ((["train"], 403), (["train", "publish"], 200), (["admin"], 200)):
+        secret = keys.create_key(workspace, "some", scopes)
+        answer = client.post("/v1/recipes", json=recipe, headers={"Authorization": f"Bearer {secret}"})
+        assert answer.status_code == status, answer.text
+    trainer = {"Authorization": f"Bearer {keys.create_key(workspace, 'trainer', ['train'])}"}
+    assert client.post("/v1/recipes", json={**recipe, "gate": {}}, headers=trainer).status_code == 200
+
+
 def test_a_key_that_is_taken_away_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
     get_settings.cache_clear()

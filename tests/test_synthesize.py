@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
+from typer.testing import CliRunner
 
 from fakes.teacher import asks
 from test_synthetic import words
 from tunesmith.api import keys
 from tunesmith.app import create_app
+from tunesmith.cli.datasets import datasets as commands
 from tunesmith.datasets.synthetic import asking
 from tunesmith.errors import BadInput, NotFound
 from tunesmith.jobs import queue
@@ -153,6 +155,27 @@ def test_where_the_teacher_is(tmp_path: Path, given: dict[str, Any], url: str, k
     teacher = asking.teacher_of(Settings(home=tmp_path, **given), options(like="schema", teacher="gpt-oss"))
     assert (teacher.base_url, teacher.model, teacher.api_key) == (url, "gpt-oss", key)
     assert key == "none" or key not in repr(teacher)
+
+
+def test_the_command_line_makes_the_next_version_without_a_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TUNESMITH_MIN_FREE_DISK_MB", "0")
+    workspace = Workspace.open(Settings())
+    before = datasets.import_file(workspace, "totals", rows_file(tmp_path, 40))
+    options_file = tmp_path / "bad-scans.yaml"
+    options_file.write_text("synthetic: {like: dataset, rows: 6, kinds: [ocr]}", encoding="utf-8")
+    done = CliRunner().invoke(commands, ["synthesize", "totals", str(options_file)])
+    assert done.exit_code == 0, done.output
+    after = datasets.get_version(workspace, "totals")
+    assert after.version != before["version"]
+    assert after.report["splits"]["train"] > before["splits"]["train"]
+    assert after.version in done.output
+    options_file.write_text("synthetic: {like: dataset, rowz: 6}", encoding="utf-8")
+    refused = CliRunner().invoke(commands, ["synthesize", "totals", str(options_file)])
+    assert refused.exit_code != 0
+    assert "rowz" in str(refused.exception)
 
 
 def test_over_rest(workspace: Workspace) -> None:

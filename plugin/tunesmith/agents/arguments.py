@@ -105,6 +105,13 @@ class SaveRecipe(Arguments):
     paperless_since: date | None = Field(
         None, description="Only Paperless documents created on or after this date. Example: 2023-01-01."
     )
+    synthetic_rows: int = Field(
+        0,
+        ge=0,
+        le=20_000,
+        description="At most 20000 training rows that the configured teacher model writes, like the others; from task "
+        "and fields alone when there are none. Example: 200. Default: 0.",
+    )
     task: str | None = Field(
         None, max_length=40, description="Such as extraction or chat. Default: what the rows show; else extraction."
     )

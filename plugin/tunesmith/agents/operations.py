@@ -87,7 +87,7 @@ def create_fine_tuning_job(context: Context, arguments: CreateJob) -> Any:
 def save_recipe(context: Context, arguments: SaveRecipe) -> Any:
     """Write down how a model is made: what it learns from, its task, the gate it must pass, the name it goes live
     under. Replaces the recipe of that name. Nothing runs yet: call run_recipe."""
-    return recipes.save_recipe(context.workspace, _recipe(context.workspace, arguments))
+    return recipes.save_recipe(context.workspace, context.caller, _recipe(context.workspace, arguments))
 
 
 @operation("train", recipes.RunObject)
@@ -174,10 +174,12 @@ def _recipe(workspace: Workspace, arguments: SaveRecipe) -> Recipe:
     sources = [_source(workspace, file_id) for file_id in arguments.file_ids]
     if arguments.paperless_tags or arguments.paperless_since:
         sources.append({"paperless": {"tags": arguments.paperless_tags, "since": arguments.paperless_since}})
+    if arguments.synthetic_rows:
+        like = next(iter(sources[0])) if sources else "schema"
+        sources.append({"synthetic": {"like": like, "rows": arguments.synthetic_rows}})
     if not sources:
-        raise InvalidParameters(
-            "save_recipe: there is nothing to learn from.", hint="Give file_ids or paperless_tags.", param="file_ids"
-        )
+        hint = "Give file_ids, paperless_tags or synthetic_rows."
+        raise InvalidParameters("save_recipe: there is nothing to learn from.", hint=hint, param="file_ids")
     document = {
         "name": arguments.name,
         "task": {"type": arguments.task, "schema": _fields(arguments.fields) or None},

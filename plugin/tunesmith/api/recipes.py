@@ -7,9 +7,10 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
+from tunesmith.errors import Forbidden
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs, stages, views
 from tunesmith.recipes.schema import Recipe
@@ -58,8 +59,14 @@ class RunEventList(BaseModel):
 @router.post(
     "/recipes", operation_id="save_recipe", dependencies=[CanTrain], response_model=RecipeObject, tags=["recipes"]
 )
-def save_recipe(workspace: WorkspaceDep, recipe: Recipe) -> Any:
-    """Create a recipe, or replace the one of the same name."""
+def save_recipe(workspace: WorkspaceDep, caller: CallerDep, recipe: Recipe) -> Any:
+    """Create a recipe, or replace the one of the same name. One that may replace a live model by a worse one needs a
+    key with the scope publish."""
+    if recipe.gate.not_worse_than == "none" and not caller.may("publish"):
+        raise Forbidden(
+            "gate.not_worse_than: none lets a run replace a live model unmeasured against it, as publishing does.",
+            hint="Leave it out, or use a key with the scope publish or admin.",
+        )
     return views.recipe(runs.save_recipe(workspace, recipe))
 
 

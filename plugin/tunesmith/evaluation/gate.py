@@ -41,8 +41,12 @@ def judge(
     format_adherence: float | None = None,
     field_accuracy: float | None = None,
     live: Metrics | None = None,
+    held_out: bool = True,
 ) -> Verdict:
-    """Hold a candidate against the recipe's rules and against the version now live, measured on the same rows."""
+    """Hold a candidate against the recipe's rules and against the version now live, measured on the same rows.
+
+    Rows that it was trained on (not `held_out`) prove nothing against a live version, which may not have seen them.
+    """
     checks = []
     if format_adherence is not None:
         checks.append(Check("format_adherence", candidate.format_adherence, format_adherence))
@@ -51,8 +55,9 @@ def judge(
     if live is not None:
         checks.append(Check("field_accuracy_of_live", candidate.field_accuracy, live.field_accuracy))
         checks.append(Check("format_adherence_of_live", candidate.format_adherence, live.format_adherence))
-    note = None if candidate.rows else "There were no held-out rows, so nothing was measured."
-    return Verdict(all(check.passed for check in checks) if candidate.rows else True, checks, note)
+    if live is not None and not held_out:
+        return Verdict(False, checks, "without held-out rows nothing shows that it is not worse than the live version")
+    return Verdict(all(check.passed for check in checks), checks)
 
 
 def require(verdict: dict[str, Any]) -> None:
@@ -60,6 +65,7 @@ def require(verdict: dict[str, Any]) -> None:
     if verdict["passed"]:
         return
     missed = [Check(c["name"], c["value"], c["required"]).sentence() for c in verdict["checks"] if not c["passed"]]
+    missed += [verdict["note"]] if verdict.get("note") else []
     raise GateNotMet(
         f"The model is not published: {'; '.join(missed)}.",
         hint="Add documents of the kinds it gets wrong (every answer is kept), train longer, or change the gate.",

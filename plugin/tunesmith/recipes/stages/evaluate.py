@@ -32,6 +32,7 @@ def run(context: Context) -> dict[str, Any]:
         format_adherence=_adherence_rule(context, task),
         field_accuracy=context.recipe.gate.field_accuracy,
         live=live,
+        held_out=not in_sample,
     )
     measured: dict[str, Any] = {"tuned": tuned.as_dict()}
     if live is not None:
