@@ -234,6 +234,54 @@ def test_a_few_copied_names_are_no_closed_list() -> None:
     assert Gbnf(constraint.grammar).admits('{"correspondent": "Gas Board"}')
 
 
+def shops(count: int) -> list[Row]:
+    """Receipts whose address is a whole line; spaces that the line lacks were put behind its commas."""
+    rows = []
+    for n in range(count):
+        address = f"{n + 1}, Road {chr(65 + n // 26)}{chr(65 + n % 26)}, {10000 + n} Town"
+        text = f"SHOP {n}\n{address.replace(', 1', ',1')}\nTEL 07-{n}3\nTOTAL 4.20"
+        answer = json.dumps({"address": address})
+        rows.append(Row([{"role": "user", "content": text}, {"role": "assistant", "content": answer}]))
+    return rows
+
+
+def admitted(task: Extraction, text: str, address: str) -> bool:
+    constraint = task.constraint([{"role": "user", "content": text}])
+    assert constraint is not None
+    assert constraint.grammar is not None
+    return Gbnf(constraint.grammar).admits(json.dumps({"address": address}))
+
+
+def test_no_value_goes_into_lines_that_begin_as_none_ever_did() -> None:
+    task = Extraction.infer(shops(60))
+    assert task is not None
+    assert (task.fields[0].grounding, set(task.fields[0].never)) == ("marks", {"SHOP", "TEL", "TOTAL"})
+    text = "SHOP New\n9, Road Abc, 10555 Town\nTEL 07-1"
+    assert admitted(task, text, "9, Road Abc, 10555 Town")
+    assert not admitted(task, text, "9, Road Abc, 10555 Town, TEL 07-1")
+    assert not admitted(task, text, "SHOP New")
+    assert admitted(task, "TEL 07-1", "TEL 07-1"), "a document of such lines alone leaves no other choice"
+
+
+def test_a_hundred_bills_of_one_sender_say_nothing_of_the_next_senders_name() -> None:
+    task = Extraction.infer(shops(10) * 10)
+    assert task is not None
+    assert task.fields[0].never == ()
+
+
+def test_an_answer_in_other_words_than_its_document_is_known_where_a_document_resembles_it() -> None:
+    rows = shops(60)
+    for n in (3, 33):
+        rows[n].messages[-1]["content"] = rows[n].messages[-1]["content"].replace("Town", "Townsville")
+    task = Extraction.infer(rows)
+    assert task is not None
+    [known, other] = [json.loads(rows[n].answer)["address"] for n in (3, 33)]
+    assert {known, other} <= set(task.fields[0].known)
+    text = rows[3].prompt[0]["content"]
+    assert admitted(task, text, known)
+    assert not admitted(task, text, other)
+
+
 def test_values_that_are_not_copied_stay_free_within_bounds() -> None:
     rows = receipts(note="")
     for n, row in enumerate(rows):

@@ -10,7 +10,7 @@ import pytest
 from fakes.gbnf import Gbnf
 from tunesmith.tasks.candidates import candidates
 from tunesmith.tasks.grammar import build_grammar
-from tunesmith.tasks.grounding import Automaton, Cuts, Piece, cut, edges_of, shape, shaped
+from tunesmith.tasks.grounding import Automaton, Cuts, cut, shape, shaped, white_space
 from tunesmith.tasks.schema import Field
 from tunesmith.tasks.style import Style
 
@@ -57,6 +57,12 @@ def admits(text: str, value: str, f: Field, style: Style | None = None) -> bool:
         ("numbers", "indah", False),
         ("numbers", "27,JALAN DEDAP 13, TAMAN", True),
         ("numbers", "27, JALAN", False),
+        ("numbers", "27,JALAN DEDAP 13,TAMAN", False),
+        ("marks", "27, JALAN DEDAP 13, TAMAN", True),
+        ("marks", "27 ,JALAN DEDAP 13,TAMAN", True),
+        ("marks", "27 JALAN DEDAP 13, TAMAN", False),
+        ("marks", "27, JALAN DEDAP13", False),
+        ("marks", "27,  JALAN", False),
         ("words", "27, JALAN DEDAP 13, TAMAN JOHOR JAYA", True),
         ("words", "27 JALAN DEDAP 13 TAMAN", True),
         ("words", "JALAN 13", False),
@@ -92,7 +98,7 @@ def test_any_text_makes_a_sound_grammar(text: str, how: str, style: Style) -> No
 def test_the_grammar_and_the_quick_check_agree_on_random_values() -> None:
     rng = random.Random(5)
     alphabet = ["ab", "12", "1.5", " ", "\n", ",", "/", "é", '"']
-    for how in ("numbers", "pieces", "words"):
+    for how in ("numbers", "pieces", "marks", "words"):
         for _ in range(60):
             text = "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 14)))
             flat = " ".join(text.split())
@@ -102,6 +108,9 @@ def test_the_grammar_and_the_quick_check_agree_on_random_values() -> None:
                 for _ in range(8):
                     start = rng.randint(0, len(flat))
                     value = flat[start : rng.randint(start, len(flat))]
+                    if how == "marks" and value:
+                        at = rng.randrange(len(value))
+                        value = f"{value[:at]} {value[at:]}" if rng.random() < 0.5 else value.replace(" ", "", 1)
                     if quick.pieces:
                         assert grammar.admits(Style().dump({"v": value})) == bool(quick.places(value, lines)), (
                             text,
@@ -109,33 +118,34 @@ def test_the_grammar_and_the_quick_check_agree_on_random_values() -> None:
                         )
 
 
+@pytest.mark.parametrize("how", ["pieces", "marks", "words"])
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("ends", [False, True])
-def test_the_automaton_accepts_every_stretch_and_nothing_else(starts: bool, ends: bool) -> None:
+def test_the_automaton_accepts_every_stretch_and_nothing_else(starts: bool, ends: bool, how: str) -> None:
     rng = random.Random(1)
     for _ in range(50):
-        parts = [
-            [Piece(rng.choice("abc"), rng.choice(["", " ", "\n"])) for _ in range(rng.randint(1, 9))] for _ in "xy"
+        texts = [
+            "".join(rng.choice("ab,") + rng.choice(["", " ", "\n"]) for _ in range(rng.randint(1, 9))) for _ in "xy"
         ]
-        automaton = Automaton(parts, starts, ends)
+        parts = [part for text in texts if (part := cut(text, how))]
+        automaton = Automaton(parts, how, starts, ends)
         wanted = set()
         for part in parts:
-            first, last = edges_of(part)
             for i in range(len(part)):
                 for j in range(i, len(part)):
-                    if (first[i] or not starts) and (last[j] or not ends):
-                        rest = tuple((bool(p.gap), p.text) for p in part[i + 1 : j + 1])
-                        wanted.add(((False, part[i].text), *rest))
+                    if (part[i].starts_line or not starts) and (part[j].ends_line or not ends):
+                        rest = tuple((white_space(how, a, b), b.text) for a, b in pairwise(part[i : j + 1]))
+                        wanted.add((("", part[i].text), *rest))
 
-        def accepted(state: int, automaton: Automaton = automaton) -> set[tuple[tuple[bool, str], ...]]:
-            found: set[tuple[tuple[bool, str], ...]] = {()} if automaton.final[state] else set()
+        def accepted(state: int, automaton: Automaton = automaton) -> set[tuple[tuple[str, str], ...]]:
+            found: set[tuple[tuple[str, str], ...]] = {()} if automaton.final[state] else set()
             return found | {(s, *more) for s, to in automaton.edges[state].items() for more in accepted(to)}
 
         assert accepted(0) == wanted
         assert len(automaton.edges) <= 2 * sum(map(len, parts)) + 2
 
 
-@pytest.mark.parametrize("how", ["numbers", "pieces", "words"])
+@pytest.mark.parametrize("how", ["numbers", "pieces", "marks", "words"])
 def test_a_value_of_whole_lines_cannot_begin_or_end_within_one(how: str) -> None:
     text = "ACME HARDWARE\n12 JALAN DUA\n81100 JOHOR\nTEL 07 1234"
     f = field(how, starts_line=True, ends_line=True)
@@ -161,6 +171,12 @@ def test_recurring_answers_that_no_document_holds_are_admitted() -> None:
     f = field(literals=('Water & "Co"',))
     assert admits(RECEIPT, 'Water & "Co"', f)
     assert not admits(RECEIPT, "Water", f)
+
+
+def test_answers_known_from_training_are_admitted_where_the_document_resembles_them() -> None:
+    f = field(known=("27, JALAN DEDUP 13, TAMAN JOHOR JAYA", "9, JALAN BESAR"))
+    assert admits(RECEIPT, "27, JALAN DEDUP 13, TAMAN JOHOR JAYA", f)
+    assert not admits(RECEIPT, "9, JALAN BESAR", f)
 
 
 def test_shapes() -> None:

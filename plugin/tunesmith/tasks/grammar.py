@@ -87,7 +87,8 @@ def _stretch(f: Field, style: Style, stretches: Stretches) -> list[str]:
     if f.grounding in ("free", "values"):
         return []
     name = stretches.rule(f)
-    return [f'"\\"" {name} "\\""', *(literal(style.plain(v)) for v in f.literals)] if name else []
+    others = [literal(style.plain(v)) for v in (*f.literals, *stretches.known(f))]
+    return [f'"\\"" {name} "\\""', *others] if name else []
 
 
 def free_value(f: Field, style: Style) -> list[str]:

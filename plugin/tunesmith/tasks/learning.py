@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunesmith.tasks.grounding import Cuts, Place, shape
+from tunesmith.tasks.grounding import WORDS, Cuts, Place, cut, resembles, shape
 from tunesmith.tasks.schema import Field, Grounding, Kind
 from tunesmith.tasks.style import Style, find_style, parse_object
 from tunesmith.tasks.values import date_orders, mentions
 
 COPIED = 0.97  # share of a field's training values that must come from their documents
 REWORDED = 0.95  # the same for the loosest cut: what it leaves out has words that the document lacks
+MOSTLY = 0.9  # the same without the values that recur
 ALIGNED = 0.97  # share of copied values that begin (end) where a line begins (ends)
 SHAPED = 0.97  # share of values that look like others
 MAX_SHAPES = 16
@@ -24,7 +25,8 @@ NEVER = 60
 LOOK_AT = 1000  # samples, evenly spread, that grounding is measured on
 MAX_KEYS = 40
 MAX_CHOICES = 20
-MAX_LITERALS = 64
+MAX_LITERALS, MAX_KNOWN, MAX_NEVER = 64, 256, 200
+BESIDE = 20  # different values that a word must stand beside before it is held to be in none
 MIN_SHARED = 0.95
 STYLE_SHARE = 0.95
 _NO_ALNUM = re.compile(r"[\W_]+")
@@ -121,14 +123,14 @@ def _ground(field: Field, samples: Sequence[Sample], cuts: dict[str, list[Cuts]]
         return field
     longest = max(len(value) for _, value in pairs)
     room = max(16, 2 * longest) if len(pairs) >= NEVER else max(200, 4 * longest)
-    field = replace(field, max_length=room, grounding="free", literals=(), shapes=())
+    field = replace(field, max_length=room, grounding="free", literals=(), known=(), never=(), shapes=())
     if len(pairs) < ENOUGH:
         return field
     if field.kind != "string":
         mentioned = [v in mentions(field.kind, text) for text, v in pairs]
         return _grounded(field, "values", pairs, mentioned) or field
     best: tuple[float, Field] | None = None
-    for how in ("numbers", "pieces", "words"):
+    for how in ("numbers", "pieces", "marks", "words"):
         if how not in cuts:
             cuts[how] = [Cuts(s.text, how) for s in samples]
         for lines in (False, True):
@@ -139,7 +141,28 @@ def _ground(field: Field, samples: Sequence[Sample], cuts: dict[str, list[Cuts]]
             # A looser cut must earn its place: at least 2 % more answers.
             if found and (best is None or share >= best[0] + 0.02):
                 best = share, found
-    return _with_shapes(best[1], [v for _, v in pairs]) if best else field
+    if best is None:
+        return field
+    found = _with_shapes(best[1], [v for _, v in pairs])
+    if not found.shapes:
+        found = replace(found, never=_never(pairs, [cuts[found.grounding][i] for i in given]))
+    return found
+
+
+def _never(pairs: Sequence[tuple[str, str]], documents: Sequence[Cuts]) -> tuple[str, ...]:
+    """Words that lines begin with, beside many different values and in none of them, such as TEL below an address.
+
+    Different values count, not documents: a hundred bills of one company say nothing of the next company's name.
+    """
+    beside: dict[str, set[str]] = {}
+    inside: set[str] = set()
+    for (_, value), document in zip(pairs, documents, strict=True):
+        inside.update(piece.text for piece in cut(value, document.how))
+        for piece in document.pieces:
+            if piece.starts_line and piece.text.isalpha():
+                beside.setdefault(piece.text, set()).add(value)
+    words = [word for word, values in beside.items() if len(values) >= BESIDE and word not in inside]
+    return tuple(sorted(words, key=lambda word: (-len(beside[word]), word))[:MAX_NEVER])
 
 
 def _aligned(field: Field, places: Sequence[Sequence[Place]]) -> Field:
@@ -155,7 +178,7 @@ def _aligned(field: Field, places: Sequence[Sequence[Place]]) -> Field:
 def _with_shapes(field: Field, values: Sequence[str]) -> Field:
     """Numbers and dates look alike: then only stretches that look so are candidates. Shapes seen once are no rule;
     their share estimates how often an unseen one will come."""
-    counts = Counter(shape(v) for v in values if v not in field.literals)
+    counts = Counter(shape(v) for v in values if v not in {*field.literals, *field.known})
     known = sorted(s for s, n in counts.items() if n > 1)
     if field.grounding != "numbers" or not known or len(known) > MAX_SHAPES:
         return field
@@ -165,9 +188,8 @@ def _with_shapes(field: Field, values: Sequence[str]) -> Field:
         return field
     # A date or amount that recurs outside its documents is a labelling error, and would attract uncertain answers.
     words = tuple(v for v in field.literals if not any(c.isdigit() for c in v))
-    return replace(
-        field, shapes=tuple(known), dates=_orders(values), literals=words, starts_line=False, ends_line=False
-    )
+    field = replace(field, shapes=tuple(known), dates=_orders(values), starts_line=False, ends_line=False)
+    return replace(field, literals=words, known=())
 
 
 def _orders(values: Sequence[str]) -> tuple[str, ...]:
@@ -187,13 +209,19 @@ def _orders(values: Sequence[str]) -> tuple[str, ...]:
 
 def _grounded(field: Field, how: Grounding, pairs: Sequence[tuple[str, str]], admitted: Sequence[bool]) -> Field | None:
     """The grounded field if enough values are admitted, counting values that recur although not in their documents."""
-    others = Counter(value for (_, value), ok in zip(pairs, admitted, strict=True) if not ok)
-    recurring = [value for value, count in others.most_common(MAX_LITERALS) if count >= 2]
+    missing = [pair for pair, ok in zip(pairs, admitted, strict=True) if not ok]
+    others = Counter(value for _, value in missing)
+    recurring = [value for value, count in others.most_common() if count >= 2]
     covered = sum(admitted) + sum(others[value] for value in recurring)
     enough = REWORDED if how == "words" else COPIED
-    if covered < enough * len(pairs) or sum(admitted) < 0.9 * len(pairs):
+    if covered < enough * len(pairs) or sum(admitted) < MOSTLY * len(pairs):
         return None
-    return replace(field, grounding=how, literals=tuple(recurring))
+    known = {
+        v for (text, v), ok in zip(pairs, admitted, strict=True) if not ok and resembles(v, set(WORDS.findall(text)))
+    }
+    literals = [value for value in recurring if value not in known]
+    often = [value for value, _ in others.most_common() if value in known]
+    return replace(field, grounding=how, literals=tuple(literals[:MAX_LITERALS]), known=tuple(often[:MAX_KNOWN]))
 
 
 def learn_style(answers: Sequence[str]) -> Style | None:

@@ -8,8 +8,8 @@ from tunesmith.errors import BadInput
 
 Kind = Literal["string", "money", "date", "integer", "number", "boolean", "enum", "json"]
 # Where a value comes from. "free": anywhere. "values": a date or amount that the document mentions. Otherwise
-# a stretch of the document cut at: whole numbers and words, finer pieces, words with any punctuation between.
-Grounding = Literal["free", "values", "numbers", "pieces", "words"]
+# a stretch of the document (see grounding.py).
+Grounding = Literal["free", "values", "numbers", "pieces", "marks", "words"]
 
 MONEY_PATTERN = r"^-?[0-9]{1,12}\.[0-9]{2}$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -38,6 +38,8 @@ class Field:
     shapes: tuple[str, ...] = ()  # what the values look like, when they look alike (see grounding.shape)
     dates: tuple[str, ...] = ()  # the values are dates, written in one of these orders (see values.date_orders)
     literals: tuple[str, ...] = ()  # recurring training answers that are not copied
+    never: tuple[str, ...] = ()  # words that lines begin with, beside values but not in them
+    known: tuple[str, ...] = ()  # those that say what their document says in other marks or letters
 
     def as_json_schema(self, suggestions: tuple[str, ...] = ()) -> dict[str, Any]:
         """`suggestions`: the only values that this document allows, when they are known."""
@@ -152,7 +154,7 @@ def field_to_json(field: Field) -> dict[str, Any]:
 
 def field_from_json(data: Mapping[str, Any]) -> Field:
     known: dict[str, Any] = {
-        k: tuple(v) if k in ("choices", "literals", "shapes", "dates") else v for k, v in data.items()
+        k: tuple(v) if k in ("choices", "literals", "known", "never", "shapes", "dates") else v for k, v in data.items()
     }
     try:
         return Field(**known)

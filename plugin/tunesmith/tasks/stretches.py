@@ -1,8 +1,9 @@
 """Grammar rules for "a stretch of this document", built from an automaton of its pieces."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from tunesmith.tasks.grounding import GAP, LEAD, MAX_PIECES, TAIL, Automaton, cut, segments
+from tunesmith.tasks.grounding import GAP, LEAD, MAX_PIECES, TAIL, WORDS, Automaton, cut, resembles, segments
 from tunesmith.tasks.schema import Field
 from tunesmith.tasks.style import Style
 
@@ -33,21 +34,30 @@ class Stretches:
         self.rules: list[str] = []
         self._text = text
         self._style = style
-        self._made: dict[str, str | None] = {}
+        self._made: dict[tuple[Any, ...], str | None] = {}
+        self._vocabulary = set(WORDS.findall(text))
+
+    def known(self, f: Field) -> list[str]:
+        """Training answers that most of this document's words could stand for."""
+        return [value for value in f.known if resembles(value, self._vocabulary)]
 
     def rule(self, f: Field) -> str | None:
         """Name of the rule for a field's values; None when the document is empty or too long for a grammar."""
-        name = f.grounding + ("" if f.lines else "-line") + "-start" * f.starts_line + "-end" * f.ends_line
-        if name not in self._made:
-            self._made[name] = name if self._make(name, f) else None
-        return self._made[name]
+        kind = (f.grounding, f.lines, f.starts_line, f.ends_line, f.never)
+        if kind not in self._made:
+            name = f"{f.grounding}-{len(self._made)}"
+            self._made[kind] = name if self._make(name, f) else None
+        return self._made[kind]
 
     def _make(self, name: str, f: Field) -> bool:
         pieces = cut(self._text, f.grounding)
         if not 0 < len(pieces) <= MAX_PIECES:
             return False
         words = f.grounding == "words"
-        automaton = Automaton(segments(pieces, f.lines), f.starts_line, f.ends_line, gaps=not words)
+        for never in (f.never, ()):  # all lines may begin so
+            automaton = Automaton(segments(pieces, f.lines, never), f.grounding, f.starts_line, f.ends_line)
+            if automaton.edges[0]:
+                break
         rules = list(self._words(name, automaton) if words else self._pieces(name, automaton))
         if sum(map(len, rules)) > MAX_CHARACTERS:
             return False
@@ -63,10 +73,10 @@ class Stretches:
 
         for state, targets in enumerate(edges):
             options = []
-            for gap in (False, True):
-                some = [(text, after(t)) for (wide, text), t in targets.items() if wide is gap]
+            for gap, written in (("", ""), (" ", literal(" ")), ("?", f"{literal(' ')}?")):
+                some = [(text, after(t)) for (space, text), t in targets.items() if space == gap]
                 if some:
-                    options.append(f"{literal(' ') if gap else ''} ({self._choice(some)})")
+                    options.append(f"{written} ({self._choice(some)})")
             if options:
                 head = name if state == 0 else f"{name}-{state}"
                 yield f"{head} ::= ({' | '.join(options)}){'?' if final[state] else ''}"
