@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import BadInput
+from tunesmith.recipes import models
 from tunesmith.recipes.context import target_for
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.pool import ServerPool
-from tunesmith.serving.targets.base import Deployment, Endpoint
+from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
@@ -41,7 +42,7 @@ def address(
 
     A caller who names no temperature gets the answers that were measured: the most likely ones.
     """
-    deployment = Deployment.from_dict(version.deployment)
+    deployment = models.deployment_of(workspace, version.deployment)
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
     given = {key: value for key, value in asked.items() if value is not None}

@@ -1,7 +1,7 @@
 """Published names and their versions. Exactly one version of a name is live; going back is one call."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def record(workspace: Workspace, release: Release) -> None:
         model = session.get(Model, release.name) or Model(name=release.name)
         session.add(model)
         _go_live(session, model, row, "model.published")
+
+
+def deployment_of(workspace: Workspace, stored: dict[str, Any]) -> Deployment:
+    """What is deployed, with its files where they lie now."""
+    deployment, found = Deployment.from_dict(stored), workspace.artifacts.found
+    return replace(deployment, gguf=str(found(deployment.gguf)), hf_dir=str(found(deployment.hf_dir)))
 
 
 def live_version(workspace: Workspace, name: str) -> ModelVersion | None:
@@ -99,7 +105,7 @@ def make_live(workspace: Workspace, name: str, version: str, notice: str = "mode
     `notice`: what webhooks are told.
     """
     row = find(workspace, f"{name}:{version}")
-    deployment = Deployment.from_dict(row.deployment)
+    deployment = deployment_of(workspace, row.deployment)
     publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
     with workspace.database.write() as session:
         model = session.get(Model, name)
@@ -131,7 +137,7 @@ def remove(workspace: Workspace, name: str) -> None:
     if whole:
         publish.withdraw(name, workspace.settings)
     for row in rows:
-        deployment = Deployment.from_dict(row.deployment)
+        deployment = deployment_of(workspace, row.deployment)
         target_for(workspace.settings, deployment.target).remove(deployment)
         Path(deployment.gguf).unlink(missing_ok=True)
     with workspace.database.write() as session:

@@ -44,6 +44,12 @@ class Artifacts:
     def job(self, job_id: str) -> Path:
         return self._folder("jobs", job_id)
 
+    def found(self, path: str) -> Path:
+        """A path in a job's folder, as it was written down: the data folder may have moved since."""
+        parts = Path(path).parts
+        jobs = [at for at, part in enumerate(parts[:-1]) if part == "jobs" and parts[at + 1].startswith("job-")]
+        return self.home.joinpath(*parts[jobs[-1] :]) if jobs else Path(path)
+
     def file(self, file_id: str) -> Path:
         return self._resolve("files", file_id)
 

@@ -11,7 +11,7 @@ from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages import baselines
 from tunesmith.recipes.stages.shared import candidate, rows_of
-from tunesmith.serving.targets.base import Deployment, Endpoint, Target
+from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row
 
@@ -87,7 +87,7 @@ def _live(context: Context, task: Task, rows: list[Row]) -> Metrics | None:
     version = models.live_version(context.workspace, context.recipe.model_name)
     if version is None or context.recipe.gate.not_worse_than == "none" or version.run_id == context.run.id:
         return None
-    deployment = Deployment.from_dict(version.deployment)
+    deployment = models.deployment_of(context.workspace, version.deployment)
     target = target_for(context.settings, deployment.target)
     with target.serve(deployment) as endpoint:
         return examine(Examination(target, endpoint, task), rows, context.folder / "live.jsonl", context.say)

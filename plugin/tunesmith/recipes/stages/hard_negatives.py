@@ -13,7 +13,6 @@ from tunesmith.evaluation.answers import Examination
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages.baselines import base_candidate
-from tunesmith.serving.targets.base import Deployment
 from tunesmith.store.tables import ModelVersion
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row, read_rows, write_rows
@@ -91,7 +90,8 @@ def _served(context: Context, version: ModelVersion | None, task: Task) -> Itera
         target = target_for(context.settings, "llamacpp")
         deployment, name = target.deploy(base_candidate(context)), f"base {context.recipe.base_model}"
     else:
-        deployment, name = Deployment.from_dict(version.deployment), f"{version.name}:{version.version}"
+        deployment = models.deployment_of(context.workspace, version.deployment)
+        name = f"{version.name}:{version.version}"
         target = target_for(context.settings, deployment.target)
     with target.serve(deployment) as endpoint:
         yield name, Examination(target, endpoint, task)

@@ -7,12 +7,11 @@ from tunesmith.evaluation import gate
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.serving import publish
-from tunesmith.serving.targets.base import Deployment
 
 
 def run(context: Context) -> dict[str, Any]:
     evaluation, built = context.outcome("evaluate"), context.outcome("build")
-    deployment = Deployment.from_dict(evaluation["deployment"])
+    deployment = models.deployment_of(context.workspace, evaluation["deployment"])
     for weights in Path(deployment.hf_dir).glob("*.safetensors"):
         weights.unlink()  # half a gigabyte a run, live or not, that the adapter and the base give again
     gate.require(evaluation["gate"])

@@ -13,7 +13,7 @@ from tunesmith.datasets.synthetic.report import SyntheticReport
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages import baselines
-from tunesmith.serving.targets.base import Deployment, Endpoint, Target
+from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row
 from tunesmith.training.backends.base import Interrupted
@@ -57,7 +57,7 @@ def _learner(context: Context, task: Task) -> Iterator[tuple[Teacher, Any]]:
     """The live version, or else the base model, held to the task's format as it is when served."""
     version = models.live_version(context.workspace, context.recipe.model_name)
     if version is not None:
-        deployment = Deployment.from_dict(version.deployment)
+        deployment = models.deployment_of(context.workspace, version.deployment)
         target = target_for(context.settings, deployment.target)
     else:
         target = target_for(context.settings, "llamacpp")
