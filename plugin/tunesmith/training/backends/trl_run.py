@@ -21,6 +21,7 @@ from tunesmith.training.backends.base import Interrupted, Report, ShouldStop, Tr
 from tunesmith.training.backends.trl_trainer import Trainer, Watch, collate, quiet
 from tunesmith.training.calibrate import measure
 from tunesmith.training.checks import check_labels
+from tunesmith.training.directions import align
 from tunesmith.training.loss import FastLoss, RowLoss, choose_loss
 from tunesmith.training.order import order_of
 from tunesmith.training.plan import DataShape, Hyperparameters, ModelShape, Plan, make_plan
@@ -67,6 +68,8 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
         loss = choose_loss(model, shape.layers - plan.adapted_layers, encoded.rows[0], plan.precision)
     resume = checkpoints.newest_valid(root)
     before = checkpoints.manifest(resume) if resume else {}
+    if resume is None:
+        align(model, encoded.rows, spec.seed)
 
     watch = Watch(plan, plan_file, len(encoded.rows), spec.time_budget_s, before, report, should_stop, begin)
     workers = Workers(loss, model)
