@@ -25,22 +25,21 @@ def align(model: Any, rows: Sequence[Encoded], seed: int) -> None:
     adapters = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     inputs = _inputs(model.get_base_model(), adapters, rows, Random(seed))  # noqa: S311
     torch.manual_seed(seed)
-    for name, layer in adapters.items():
-        seen = torch.cat(inputs[name])
-        for projection in layer.lora_A.values():
-            _turn(projection.weight, seen)
+    for name, seen in inputs.items():
+        for projection in adapters[name].lora_A.values():
+            _turn(projection.weight, torch.cat(seen))
 
 
 def _inputs(causal: Any, layers: dict[str, Any], rows: Sequence[Encoded], random: Random) -> dict[str, list[Tensor]]:
-    """What each layer reads at a sample of positions: per row [positions, in], float32."""
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    """What each layer that is used reads at a sample of positions: per row [positions, in], float32."""
+    found: dict[str, list[Tensor]] = {}
     chosen: list[int] = []
     last: list[tuple[Tensor, Tensor]] = []  # several layers read the same: it is kept once
 
     def keep(name: str, _layer: Any, given: tuple[Tensor, ...]) -> None:
         if not last or last[0][0] is not given[0]:
             last[:] = [(given[0], given[0][0, chosen].detach().float())]
-        found[name].append(last[0][1])
+        found.setdefault(name, []).append(last[0][1])
 
     hooks = [layer.register_forward_pre_hook(partial(keep, name)) for name, layer in layers.items()]
     body = getattr(causal, causal.base_model_prefix)
