@@ -85,6 +85,7 @@ class Meter:
         self.next_check = 60.0
         self.tokens, self.steps = 0, []
         self.curve: list[tuple[float, float]] = []
+        self.model: Any = None
 
     @property
     def elapsed(self) -> float:
@@ -94,16 +95,23 @@ class Meter:
         now = time.monotonic()
         self.steps.append(tokens / (now - self.last))
         self.tokens += tokens
-        if self.until is not None and self.elapsed >= self.next_check:
-            at, cpu = self.elapsed, time.process_time()
-            self.curve.append((at, accuracy(model, self.tokenizer, self.held)))
-            self.paused += time.monotonic() - now
-            self.paused_cpu += time.process_time() - cpu
-            self.next_check = at + 60.0
+        self.model = model
+        if self.elapsed >= self.next_check:
+            self.check()
         self.last = time.monotonic()
         met = self.until is not None and self.curve and self.curve[-1][1] >= self.until
         if met or self.elapsed > self.seconds:
             raise TimeIsUp
+
+    def check(self) -> None:
+        """The accuracy now, where there is a goal. A side whose training ended by itself is looked at once more."""
+        if self.until is None:
+            return
+        at, cpu, now = self.elapsed, time.process_time(), time.monotonic()
+        self.curve.append((at, accuracy(self.model, self.tokenizer, self.held)))
+        self.paused += time.monotonic() - now
+        self.paused_cpu += time.process_time() - cpu
+        self.next_check = at + 60.0
 
     def result(self) -> dict[str, Any]:
         from tunesmith.training.backends.trl_trainer import peak_memory
@@ -145,6 +153,7 @@ def ours(base: Path, rows_file: Path, seconds: float, until: float | None, pipe:
         spec = TrainSpec(base, Path(folder) / "train.jsonl", Path(folder) / "out", time_budget_s=seconds)
         with contextlib.suppress(TimeIsUp):
             train(spec, lambda _: None, lambda: False)
+            meter.check()
     pipe.send(meter.result())
 
 
@@ -185,6 +194,7 @@ def plain_trl(base: Path, rows_file: Path, seconds: float, until: float | None, 
         )
         with contextlib.suppress(TimeIsUp):
             trainer.train()
+            meter.check()
     pipe.send(meter.result())
 
 
