@@ -1,10 +1,17 @@
 """Metrics and the gate."""
 
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tunesmith.errors import GateNotMet
 from tunesmith.evaluation import gate
 from tunesmith.evaluation.metrics import Metrics, summarise
+from tunesmith.recipes.schema import Recipe
+from tunesmith.recipes.stages import evaluate
 from tunesmith.tasks.base import Score
 
 
@@ -47,3 +54,32 @@ def test_rows_that_were_trained_on_replace_no_live_model() -> None:
     verdict = gate.judge(perfect, format_adherence=0.95, live=metrics(1, 0.5), held_out=False)
     with pytest.raises(GateNotMet, match="without held-out rows nothing shows"):
         gate.require(verdict.as_dict())
+
+
+@pytest.mark.parametrize("in_sample", [True, False])
+def test_the_evaluation_tells_the_gate_what_it_measured_on(
+    in_sample: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = metrics(1, 1)
+    found: dict[str, Any] = {
+        "_questions": lambda _: ([], in_sample),
+        "_live": lambda *_: metrics(1, 0.5),
+        "_forgetting": lambda *_: None,
+        "candidate": lambda _: None,
+        "examine": lambda *_: good,
+    }
+    for name, function in found.items():
+        monkeypatch.setattr(evaluate, name, function)
+    target = SimpleNamespace(
+        deploy=lambda _: SimpleNamespace(as_dict=dict),
+        parity=lambda _: SimpleNamespace(require=lambda: None),
+        serve=lambda _: nullcontext(None),
+    )
+    context: Any = SimpleNamespace(
+        task=lambda: SimpleNamespace(has_format=True),
+        target=lambda: target,
+        say=lambda *_, **__: None,
+        folder=tmp_path,
+        recipe=Recipe.model_validate({"name": "x", "sources": [{"file": "file-1"}]}),
+    )
+    assert evaluate.run(context)["gate"]["passed"] is not in_sample
