@@ -2,8 +2,8 @@
 
 Prints tokens/s, CPU seconds per 1,000 tokens and peak memory of both, medians of the steps of each; with `--until 95`
 also the time each needs until that share of the answers' fields is predicted exactly on rows kept apart (teacher
-forced: each field of the answer, given the right text before it). Each side runs in a process of its own and is cut
-off after `--seconds`.
+forced: each field of the answer, given the right text before it; what was trained by then is kept every minute and
+measured at the end). Each side runs in a process of its own and is cut off after `--seconds`.
 
     python scripts/bench_training.py BASE_MODEL ROWS.jsonl --seconds 120
     python scripts/bench_training.py BASE_MODEL ROWS.jsonl --seconds 600 --until 95
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 HELD_OUT = 40
+LOOK_EVERY = 60.0
 
 
 class TimeIsUp(Exception):
-    """Ends a side when its seconds are spent or its goal is met."""
+    """Ends a side when its seconds are spent."""
 
 
 def split(rows_file: Path) -> tuple[list[Any], list[Any]]:
@@ -75,56 +76,64 @@ def accuracy(model: Any, tokenizer: Any, rows: list[Any]) -> float:
 
 
 class Meter:
-    """Times steps, and now and then the accuracy, whose own time is not counted."""
+    """Times steps, and keeps what is trained every so often; its accuracy is measured when the time is up."""
 
     def __init__(self, seconds: float, until: float | None, held: list[Any], tokenizer: Any):
         self.seconds, self.until, self.held, self.tokenizer = seconds, until, held, tokenizer
         self.begin = self.last = time.monotonic()
         self.cpu_begin = time.process_time()
-        self.paused = self.paused_cpu = 0.0
-        self.next_check = 60.0
+        self.next_look = LOOK_EVERY
         self.tokens, self.steps = 0, []
-        self.curve: list[tuple[float, float]] = []
+        self.looks: list[tuple[float, dict[str, Any]]] = []
         self.model: Any = None
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self.begin - self.paused
+        return time.monotonic() - self.begin
 
     def step(self, tokens: int, model: Any) -> None:
         now = time.monotonic()
         self.steps.append(tokens / (now - self.last))
         self.tokens += tokens
-        self.model = model
-        if self.elapsed >= self.next_check:
-            self.check()
-        self.last = time.monotonic()
-        met = self.until is not None and self.curve and self.curve[-1][1] >= self.until
-        if met or self.elapsed > self.seconds:
+        self.model, self.last = model, now
+        if self.elapsed >= self.next_look:
+            self.look()
+            self.next_look += LOOK_EVERY
+        if self.elapsed > self.seconds:
             raise TimeIsUp
 
-    def check(self) -> None:
-        """The accuracy now, where there is a goal. A side whose training ended by itself is looked at once more."""
-        if self.until is None:
-            return
-        at, cpu, now = self.elapsed, time.process_time(), time.monotonic()
-        self.curve.append((at, accuracy(self.model, self.tokenizer, self.held)))
-        self.paused += time.monotonic() - now
-        self.paused_cpu += time.process_time() - cpu
-        self.next_check = at + 60.0
+    def look(self) -> None:
+        trained = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+        self.looks.append((self.elapsed, trained))
+
+    def curve(self) -> list[tuple[float, float]]:
+        """(seconds, per cent of the fields) of every look."""
+        import torch
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        places, found = dict(self.model.named_parameters()), []
+        for at, trained in self.looks:
+            for name, values in trained.items():
+                places[name].data.copy_(values)
+            found.append((at, accuracy(self.model, self.tokenizer, self.held)))
+        return found
 
     def result(self) -> dict[str, Any]:
+        """Once the training has ended, by itself or because the time was up."""
         from tunesmith.training.backends.trl_trainer import peak_memory
 
-        cpu = time.process_time() - self.cpu_begin - self.paused_cpu
+        seconds, cpu = self.elapsed, time.process_time() - self.cpu_begin
+        self.look()
+        peak = peak_memory()
+        curve = [] if self.until is None else self.curve()
         return {
             "tokens_per_second": statistics.median(self.steps) if self.steps else 0.0,
             "cpu_seconds_per_1000_tokens": 1000 * cpu / max(1, self.tokens),
             "tokens": self.tokens,
-            "seconds": self.elapsed,
-            "peak_mb": peak_memory() / 2**20,
-            "curve": self.curve,
-            "reached_after_s": next((at for at, value in self.curve if value >= (self.until or 101)), None),
+            "seconds": seconds,
+            "peak_mb": peak / 2**20,
+            "curve": curve,
+            "reached_after_s": next((at for at, value in curve if value >= (self.until or 101)), None),
         }
 
 
@@ -153,7 +162,6 @@ def ours(base: Path, rows_file: Path, seconds: float, until: float | None, pipe:
         spec = TrainSpec(base, Path(folder) / "train.jsonl", Path(folder) / "out", time_budget_s=seconds)
         with contextlib.suppress(TimeIsUp):
             train(spec, lambda _: None, lambda: False)
-            meter.check()
     pipe.send(meter.result())
 
 
@@ -194,7 +202,6 @@ def plain_trl(base: Path, rows_file: Path, seconds: float, until: float | None, 
         )
         with contextlib.suppress(TimeIsUp):
             trainer.train()
-            meter.check()
     pipe.send(meter.result())
 
 

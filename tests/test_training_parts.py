@@ -102,20 +102,32 @@ def adapted(base: Path, first_adapted: int) -> Any:
     return model
 
 
-def random_rows() -> list[Encoded]:
+def random_rows(shared: int = 0) -> list[Encoded]:
+    """Three rows that begin with the same `shared` tokens, and go on with others."""
     generator = torch.Generator().manual_seed(1)
-    ids = [torch.randint(3, 500, (n,), generator=generator).tolist() for n in (300, 17, 140)]
+    first = torch.randint(3, 500, (shared,), generator=generator).tolist()
+    ids = [first + torch.randint(3, 500, (n,), generator=generator).tolist() for n in (300, 17, 140)]
     return [Encoded(i, len(i) - 9, weight) for i, weight in zip(ids, (1.0, 2.0, 1.0), strict=True)]
 
 
-@pytest.mark.parametrize("first_adapted", [0, 2])
-def test_fast_forward_gives_the_models_own_loss_and_gradients(base: Path, first_adapted: int) -> None:
+@pytest.mark.parametrize(
+    ("first_adapted", "rows"),
+    [
+        pytest.param(0, random_rows(), id="all layers"),
+        pytest.param(2, random_rows(), id="upper layers"),
+        pytest.param(2, random_rows(shared=40), id="a common beginning"),
+        pytest.param(0, random_rows(shared=160), id="a common beginning of more than a block"),
+        pytest.param(2, [random_rows()[0]] * 3, id="the same row"),
+    ],
+)
+def test_fast_forward_gives_the_models_own_loss_and_gradients(
+    base: Path, first_adapted: int, rows: list[Encoded]
+) -> None:
     from tunesmith.training.fast import FastDecoder
     from tunesmith.training.loss import FastLoss, GeneralLoss
 
     model = adapted(base, first_adapted)
     trained = [p for p in model.parameters() if p.requires_grad]
-    rows = random_rows()
     fast = FastLoss(FastDecoder(model, first_adapted, torch.float32))
     general = GeneralLoss(model.get_base_model())
     theirs = general(rows, [None] * 3)

@@ -1,7 +1,7 @@
 """A fast forward for Llama-like decoders (llama, mistral, qwen2): exact, and several times cheaper.
 
 Where the time goes, and what is done about it:
-- rows lie one after the other without padding; attention runs per row;
+- rows lie one after the other without padding, what they all begin with only once; attention runs per row;
 - layers below the lowest adapter run once per row, without autograd, and their result can be kept (`bottom`);
 - the adapters of q, k, v (and of gate, up) are multiplied together;
 - the last layer computes queries and feed-forward, and the head its logits, only where there is a label.
@@ -66,9 +66,18 @@ class _Layer:
         self.down = _Group([mlp.down_proj], compute)
 
     def __call__(
-        self, x: Tensor, lengths: Sequence[int], cos: Tensor, sin: Tensor, keep: Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        lengths: Sequence[int],
+        cos: Tensor,
+        sin: Tensor,
+        keep: Sequence[Tensor] | None = None,
+        shared: int = 0,
     ) -> Tensor:
-        """x [n, h]: rows of `lengths` one after the other. `keep`: per row, the positions whose result is wanted."""
+        """x [n, h]: rows of `lengths` one after the other. `keep`: per row, the positions whose result is wanted.
+
+        `shared`: how many positions at the beginning of the first row the other rows go on from.
+        """
         normed = rms_norm(x, self.norm1, self.eps, self.compute)
         qkv = self.qkv(normed).view(len(x), -1, self.head_dim)
         turned = rotate(qkv[:, : self.heads + self.kv_heads], cos, sin)
@@ -77,7 +86,10 @@ class _Layer:
         mixed, begin = [], 0
         for row, length in enumerate(lengths):
             part = slice(begin, begin + length)
-            mixed.append(self._attend(q[part], k[part], v[part], None if keep is None else keep[row]))
+            keys, values = k[part], v[part]
+            if shared and row:
+                keys, values = torch.cat([k[:shared], keys]), torch.cat([v[:shared], values])
+            mixed.append(self._attend(q[part], keys, values, None if keep is None else keep[row]))
             begin += length
         if keep is not None:
             starts = [0, *torch.tensor(list(lengths)).cumsum(0)[:-1].tolist()]
@@ -87,12 +99,14 @@ class _Layer:
         return x + self.down(swi_glu(self.gate_up(normed)))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
-        mask = None
+        """The queries are those of the last positions of k and v, or of these only the ones in `keep`."""
+        mask, before = None, len(k) - len(q)
         if keep is None and torch.is_grad_enabled() and q.device.type == "cpu":
             return causal_attention(q, k, v)
-        if keep is not None:
-            mask = torch.arange(len(k), device=k.device)[None, :] <= keep[:, None]
-            q = q[keep]
+        if keep is not None or before:
+            wanted = torch.arange(len(q), device=q.device) if keep is None else keep
+            mask = torch.arange(len(k), device=k.device)[None, :] <= before + wanted[:, None]
+            q = q[wanted]
         repeat = self.heads // self.kv_heads
         q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v))
         if repeat > 1:
@@ -109,8 +123,7 @@ class FastDecoder:
         self.config, self.body, self.first_adapted = causal.config, causal.model, first_adapted
         self.layers = [_Layer(layer, self.config, compute) for layer in self.body.layers]
         self.norm = self.body.norm.weight.detach().float()
-        self.head = causal.lm_head.weight.detach()
-        self.head_compute = self.head.to(compute)
+        self.head = causal.lm_head.weight.detach().to(compute)
         self.compute = compute
         self.device = self.head.device
         self._tables: tuple[Tensor, Tensor] | None = None
@@ -119,34 +132,51 @@ class FastDecoder:
         """What enters the lowest adapted layer for one row: [tokens, h], float32. Never depends on the adapters."""
         with torch.no_grad():
             x: Tensor = self.body.embed_tokens(torch.tensor(ids, device=self.device)).float()
-            cos, sin = self._positions([len(ids)])
+            cos, sin = self._positions([range(len(ids))])
             for layer in self.layers[: self.first_adapted]:
                 x = layer(x, [len(ids)], cos, sin)
             return x
 
     def top(self, bottoms: Sequence[Tensor], rows: Sequence[Encoded]) -> Tensor:
         """Normed hidden states [labels, h] from which each row's learnt tokens are predicted, row after row."""
-        lengths = [len(row.ids) for row in rows]
-        keep = [torch.arange(row.answer_start - 1, len(row.ids) - 1, device=self.device) for row in rows]
-        x = torch.cat([b.float() for b in bottoms]) if len(bottoms) > 1 else bottoms[0].float()
-        cos, sin = self._positions(lengths)
+        shared = self._shared(rows)
+        begins = [0] + [shared] * (len(rows) - 1)
+        lengths = [len(row.ids) - begin for row, begin in zip(rows, begins, strict=True)]
+        keep = [
+            torch.arange(row.answer_start - 1 - begin, length - 1, device=self.device)
+            for row, begin, length in zip(rows, begins, lengths, strict=True)
+        ]
+        parts = [bottom[begin:].float() for bottom, begin in zip(bottoms, begins, strict=True)]
+        x = torch.cat(parts) if len(parts) > 1 else parts[0]
+        cos, sin = self._positions([range(begin, len(row.ids)) for row, begin in zip(rows, begins, strict=True)])
         layers = self.layers[self.first_adapted :]
         for number, layer in enumerate(layers, 1):
-            x = layer(x, lengths, cos, sin, keep if number == len(layers) else None)
+            x = layer(x, lengths, cos, sin, keep if number == len(layers) else None, shared)
         return rms_norm(x, self.norm, self.config.rms_norm_eps, torch.float32)
 
     def loss(self, bottoms: Sequence[Tensor], rows: Sequence[Encoded]) -> Tensor:
         """Sum over the learnt tokens of weight × cross entropy (not a mean: the caller divides)."""
         labels = torch.tensor([i for row in rows for i in row.ids[row.answer_start :]], device=self.device)
         weights = torch.tensor([row.weight for row in rows for _ in range(row.labels)], device=self.device)
-        return label_loss(self.top(bottoms, rows), self.head.float(), self.head_compute, labels, weights)
+        return label_loss(self.top(bottoms, rows), self.head, labels, weights)
 
-    def _positions(self, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _shared(self, rows: Sequence[Encoded]) -> int:
+        """How many tokens all rows begin with, none of them learnt; on a graphics card, whose own attention takes whole
+        rows, none."""
+        if len(rows) == 1 or self.device.type != "cpu":
+            return 0
+        least = min(row.answer_start - 1 for row in rows)
+        heads = zip(*(row.ids[:least] for row in rows), strict=True)
+        return next((place for place, tokens in enumerate(heads) if len(set(tokens)) > 1), least)
+
+    def _positions(self, rows: Sequence[range]) -> tuple[Tensor, Tensor]:
         """cos and sin [n, 1, head_dim] in `compute`, made by the model's own rotary module."""
-        longest = max(lengths)
+        longest = max(row.stop for row in rows)
         if self._tables is None or len(self._tables[0]) < longest:
             places = torch.arange(longest, device=self.device)[None]
             cos, sin = self.body.rotary_emb(torch.empty(1, dtype=torch.float32, device=self.device), places)
             self._tables = (cos[0, :, None].to(self.compute), sin[0, :, None].to(self.compute))
         cos, sin = self._tables
-        return torch.cat([cos[:n] for n in lengths]), torch.cat([sin[:n] for n in lengths])
+        return torch.cat([cos[row.start : row.stop] for row in rows]), torch.cat(
+            [sin[row.start : row.stop] for row in rows]
+        )
