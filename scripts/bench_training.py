@@ -96,11 +96,11 @@ class Meter:
         self.steps.append(tokens / (now - self.last))
         self.tokens += tokens
         self.model, self.last = model, now
-        if self.elapsed >= self.next_look:
-            self.look()
-            self.next_look += LOOK_EVERY
         if self.elapsed > self.seconds:
             raise TimeIsUp
+        if self.until is not None and self.elapsed >= self.next_look:
+            self.look()
+            self.next_look += LOOK_EVERY
 
     def look(self) -> None:
         trained = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
@@ -123,9 +123,10 @@ class Meter:
         from tunesmith.training.backends.trl_trainer import peak_memory
 
         seconds, cpu = self.elapsed, time.process_time() - self.cpu_begin
-        self.look()
-        peak = peak_memory()
-        curve = [] if self.until is None else self.curve()
+        peak, curve = peak_memory(), list[tuple[float, float]]()
+        if self.until is not None:
+            self.look()
+            curve = self.curve()
         return {
             "tokens_per_second": statistics.median(self.steps) if self.steps else 0.0,
             "cpu_seconds_per_1000_tokens": 1000 * cpu / max(1, self.tokens),

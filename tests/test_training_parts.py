@@ -140,6 +140,19 @@ def test_fast_forward_gives_the_models_own_loss_and_gradients(
     assert len(fast.kept) == (3 if first_adapted else 0)
 
 
+def test_bfloat16_products_give_nearly_the_same_loss_and_direction(base: Path) -> None:
+    from tunesmith.training.fast import FastDecoder
+    from tunesmith.training.loss import FastLoss
+
+    model, rows = adapted(base, 2), random_rows(shared=40)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    losses = [FastLoss(FastDecoder(model, 2, kind))(rows, [None] * 3) for kind in (torch.float32, torch.bfloat16)]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.01)
+    exact, rough = (torch.cat([g.flatten() for g in torch.autograd.grad(loss, trained)]) for loss in losses)
+    assert torch.cosine_similarity(exact, rough, dim=0) > 0.99
+    assert rough.norm().item() == pytest.approx(exact.norm().item(), rel=0.05)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_workers_share_a_step_without_changing_its_gradient(base: Path, count: int) -> None:
     from tunesmith.training.fast import FastDecoder
