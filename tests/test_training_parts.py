@@ -1,5 +1,7 @@
 """Rows, checks, the fast forward and checkpoints, each by itself."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -151,6 +153,26 @@ def test_bfloat16_products_give_nearly_the_same_loss_and_direction(base: Path) -
     exact, rough = (torch.cat([g.flatten() for g in torch.autograd.grad(loss, trained)]) for loss in losses)
     assert torch.cosine_similarity(exact, rough, dim=0) > 0.99
     assert rough.norm().item() == pytest.approx(exact.norm().item(), rel=0.05)
+
+
+def test_rows_of_several_threads_do_not_shorten_each_others_positions(
+    base: Path,
+) -> None:
+    """Regression: a row's table of positions was now and then replaced by a shorter one, and the training failed."""
+    from tunesmith.training.fast import FastDecoder
+
+    decoder = FastDecoder(adapted(base, 2), 2, torch.float32)
+    lengths = (50, 20, 40, 30)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(lengths)) as pool:
+            for _ in range(300):
+                decoder._tables = None
+                found = list(pool.map(lambda n: len(decoder._positions([range(n)])[0]), lengths))
+                assert found == list(lengths)
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -171,12 +171,11 @@ class FastDecoder:
 
     def _positions(self, rows: Sequence[range]) -> tuple[Tensor, Tensor]:
         """cos and sin [n, 1, head_dim] in `compute`, made by the model's own rotary module."""
-        longest = max(row.stop for row in rows)
-        if self._tables is None or len(self._tables[0]) < longest:
+        longest, tables = max(row.stop for row in rows), self._tables
+        if tables is None or len(tables[0]) < longest:
             places = torch.arange(longest, device=self.device)[None]
             cos, sin = self.body.rotary_emb(torch.empty(1, dtype=torch.float32, device=self.device), places)
-            self._tables = (cos[0, :, None].to(self.compute), sin[0, :, None].to(self.compute))
-        cos, sin = self._tables
-        return torch.cat([cos[row.start : row.stop] for row in rows]), torch.cat(
-            [sin[row.start : row.stop] for row in rows]
-        )
+            # Another thread may put a shorter one in its place at any time: it is not read again.
+            self._tables = tables = (cos[0, :, None].to(self.compute), sin[0, :, None].to(self.compute))
+        cos, sin = (torch.cat([table[row.start : row.stop] for row in rows]) for table in tables)
+        return cos, sin
