@@ -1,8 +1,6 @@
 """All measured figures: `make bench`. Each is printed beside what it is compared with, from the same call."""
 
-import importlib.metadata
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +12,7 @@ import bench_route
 import bench_service
 import bench_sync
 import bench_training
+import machine
 
 from tunesmith.datasets import sources
 from tunesmith.datasets.build import build
@@ -25,9 +24,7 @@ SAMPLES = Path(__file__).parents[1] / "examples" / "documents" / "household.json
 
 
 def main() -> None:
-    packages = ("torch", "transformers", "trl", "peft", "fastapi", "xllamacpp")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n{versions}")
+    print(machine.describe())
     bench_service.main()
     bench_route.main()
     bench_datasets.main()

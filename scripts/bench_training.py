@@ -14,13 +14,13 @@ import contextlib
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import machine
 
 HELD_OUT = 40
 LOOK_EVERY = 60.0
@@ -229,9 +229,6 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the same for both sides
-    packages = ("torch", "transformers", "trl", "peft")
-    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
-    print("versions:", ", ".join(f"{name} {version(name)}" for name in packages), f"python {platform.python_version()}")
     results = {
         "tunesmith": side(ours, args.base_model, args.rows, args.seconds, args.until),
         "plain trl": side(plain_trl, args.base_model, args.rows, args.seconds, args.until),
@@ -263,4 +260,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    print(machine.describe())
     main()
