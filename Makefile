@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?=
+ROWS ?=
 LARGE := n8n llamafactory axolotl
 
 .DEFAULT_GOAL := help
@@ -40,8 +41,8 @@ test: check  ## All fast tests.
 test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/test_name*.py). The largest only so.
 	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real $(LARGE:%=--ignore-glob='*/test_%*.py'))
 
-bench: setup  ## Measured figures, each beside what it is compared with.
-	@$(BIN)/python scripts/bench.py
+bench: setup  ## Measured figures, each beside what it is compared with; with ROWS=file.jsonl, a bare job on your own rows.
+	@$(BIN)/python $(if $(ROWS),scripts/bench_own_rows.py $(ROWS),scripts/bench.py)
 
 format: setup  ## Format the code.
 	@$(BIN)/ruff check --fix --quiet . && $(BIN)/ruff format --quiet .
