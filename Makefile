@@ -42,7 +42,7 @@ test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/
 	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real $(LARGE:%=--ignore-glob='*/test_%*.py'))
 
 bench: setup  ## Measured figures, each beside what it is compared with; with ROWS=file.jsonl, a bare job on your own rows.
-	@$(BIN)/python $(if $(ROWS),scripts/bench_own_rows.py $(ROWS),scripts/bench.py)
+	@$(BIN)/python $(if $(ROWS),scripts/bench_own_rows.py '$(ROWS)',scripts/bench.py)
 
 format: setup  ## Format the code.
 	@$(BIN)/ruff check --fix --quiet . && $(BIN)/ruff format --quiet .

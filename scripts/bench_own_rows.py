@@ -3,7 +3,7 @@
 Some rows are kept apart (60, or a quarter of fewer than 240). The others are uploaded through the OpenAI SDK to a
 service of its own, a job without any setting tunes the packaged base model, and the served, quantised model is asked
 what was kept apart: how many answers are JSON objects, and how many fields hold the exact value, white space and case
-aside.
+aside. The comparison is the bench's own, so that nothing that is measured judges itself.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def read(path: Path) -> list[Row]:
         rows = list(parse_upload(path))
     except (BadInput, OSError) as error:
         sys.exit(f"{path}: {error}")
-    if wrong := [number for number, row in enumerate(rows, 1) if parsed(row.answer) is None]:
-        sys.exit(f"{path}: the answer of row {wrong[0]} is no JSON object, so that no field of it can be compared.")
+    if wrong := next((number for number, row in enumerate(rows, 1) if not parsed(row.answer)), None):
+        sys.exit(f"{path}: the answer of row {wrong} is no JSON object with fields to compare.")
     if len(rows) < 20:
         sys.exit(f"{path}: {len(rows)} rows are too few to measure anything; 20 are the least.")
     return rows

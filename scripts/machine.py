@@ -1,4 +1,4 @@
-"""What figures were measured with: every bench prints it first."""
+"""What figures were measured with: `make bench` prints it first."""
 
 import os
 import platform
