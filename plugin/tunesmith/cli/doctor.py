@@ -13,7 +13,7 @@ import psutil
 from rich.console import Console
 
 from tunesmith.errors import TunesmithError
-from tunesmith.serving import base_models, routes
+from tunesmith.serving import base_models, readiness, routes
 from tunesmith.serving.targets.base import TARGETS
 from tunesmith.settings import Settings, get_settings
 
@@ -43,13 +43,9 @@ def examine_everything() -> int:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
+    yield from (check(settings) for check in (_python, _machine, _disk, _training, _gpu, _base_model))
+    yield from _export(settings)
     checks: tuple[Callable[[Settings], Finding | None], ...] = (
-        _python,
-        _machine,
-        _disk,
-        _training,
-        _gpu,
-        _base_model,
         _target,
         _paperless,
         _litellm,
@@ -105,6 +101,14 @@ def _base_model(settings: Settings) -> Finding:
     if not names:
         return Finding("Base models", "bad", "none is prepared", "Run `tunesmith setup`.")
     return Finding("Base models", "ok", ", ".join(names))
+
+
+def _export(settings: Settings) -> Iterator[Finding]:
+    """A part that only other quantisations than the default need is worth a note."""
+    needed = set(readiness.missing(settings))
+    for part in readiness.parts(settings):
+        state = "ok" if part.ok else "bad" if part.sentence() in needed else "note"
+        yield Finding(part.name, state, part.detail, part.hint or "")
 
 
 def _target(settings: Settings) -> Finding:

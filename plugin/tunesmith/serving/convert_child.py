@@ -1,7 +1,8 @@
 """Child process: runs llama.cpp's own converter.
 
-`python -m … <llama.cpp folder> <base model> <hf folder> <gguf> <outtype>`. It loads everything slow first (3 s), and
-only then waits for the merged folder, which appears whole by a rename: so it can be started before the merge.
+`python -m … <llama.cpp folder> <base model> <hf folder> <gguf> <outtype> [option of the converter]`. It loads
+everything slow first (3 s), and only then waits for the merged folder, which appears whole by a rename: so it can be
+started before the merge.
 """
 
 import contextlib
@@ -45,16 +46,16 @@ def stand_in_for_sentencepiece() -> None:
         sys.modules["sentencepiece"] = module
 
 
-def main(root: Path, base: Path, hf_dir: Path, out: Path, outtype: str) -> None:
+def main(root: Path, base: Path, hf_dir: Path, out: Path, outtype: str, *options: str) -> None:
     load_ahead(root, base)
     stand_in_for_sentencepiece()
     while not hf_dir.is_dir():
         time.sleep(0.01)  # the parent ends this process when its merge fails
-    sys.argv = ["convert_hf_to_gguf.py", str(hf_dir), "--outtype", outtype, "--outfile", str(out)]
+    sys.argv = ["convert_hf_to_gguf.py", str(hf_dir), "--outtype", outtype, "--outfile", str(out), *options]
     runpy.run_path(str(root / "convert_hf_to_gguf.py"), run_name="__main__")
 
 
 if __name__ == "__main__":
     exit_when_parent_dies()
     root, base, hf_dir, out = (Path(argument) for argument in sys.argv[1:5])
-    main(root, base, hf_dir, out, sys.argv[5])
+    main(root, base, hf_dir, out, *sys.argv[5:])

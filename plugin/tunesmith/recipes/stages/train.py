@@ -4,8 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import Unavailable
 from tunesmith.recipes.context import Context
-from tunesmith.serving import base_models
+from tunesmith.recipes.stages.export import quantization_of
+from tunesmith.serving import base_models, readiness
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.tasks.conversation import read_rows, write_rows
 from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
@@ -14,11 +16,12 @@ from tunesmith.training.trainer import Progress, TrainSpec, train
 
 def run(context: Context) -> dict[str, Any]:
     recipe = context.recipe
+    base_model = base_models.resolve(recipe.base_model, context.settings)
+    _try_the_end(context, base_model)
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     validation = dataset / "validation.jsonl"
     minutes = recipe.training.minutes or context.settings.train_minutes
     given = recipe.training.hyperparameters
-    base_model = base_models.resolve(recipe.base_model, context.settings)
     spec = TrainSpec(
         base_model=base_model,
         train_file=_rows(context, dataset),
@@ -31,7 +34,6 @@ def run(context: Context) -> dict[str, Any]:
         context_tokens=HfFolder(base_model).num_ctx,
         time_budget_s=minutes * 60,
     )
-    context.workspace.artifacts.require_space(3 * 2**28)  # checkpoints, the merged model and its GGUF
     result = train(spec, lambda progress: _report(context, progress), context.stop.is_set)
     plan = Plan.model_validate_json((context.folder / "plan.json").read_text(encoding="utf-8"))
     context.say(f"Trained {result.steps} steps, loss {result.train_loss:.3f}.", data={"reasons": plan.reasons})
@@ -48,6 +50,17 @@ def run(context: Context) -> dict[str, Any]:
             "learning_rate_multiplier": round(plan.learning_rate / BASE_LEARNING_RATE, 4),
         },
     }
+
+
+def _try_the_end(context: Context, base_model: Path) -> None:
+    """What fails after the training costs all of it: converter, quantiser, target and disk are tried now."""
+    quantization = quantization_of(context)
+    context.workspace.artifacts.require_space(readiness.space_needed(base_model, quantization))
+    readiness.try_export(base_model, quantization, context.settings)
+    check = context.target().check()
+    if not check.ok:
+        text = f"The serving target {context.target().name} is not there: {check.detail}"
+        raise Unavailable(text, code="target_not_ready", hint=check.hint)
 
 
 def _rows(context: Context, dataset: Path) -> Path:
