@@ -6,7 +6,9 @@ cache="${TUNESMITH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tunesmith-tests}"
 version=1.58.0
 place="$cache/openhands"
 if [ "$(cat "$place/.version" 2>/dev/null)" != "$version" ]; then
-    for python in "${TUNESMITH_TEST_PYTHON3:-}" "${PYTHON:-}" python3.13 python3.12 python3 /usr/bin/python3 ""; do
+    # pyenv's and uv's Pythons are often on no PATH
+    for python in "${TUNESMITH_TEST_PYTHON3:-}" "${PYTHON:-}" python3.13 python3.12 python3 /usr/bin/python3 \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python "$HOME"/.local/share/uv/python/*-3.1[2-9]*/bin/python3 ""; do
         [ -n "$python" ] && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && break
     done
     [ -n "$python" ] || { echo "OpenHands needs Python 3.12 or newer: set TUNESMITH_TEST_PYTHON3." >&2; exit 3; }

@@ -1,10 +1,14 @@
-"""Real counterparts, each in an environment of its own."""
+"""Real counterparts, each in an environment of its own.
+
+A suite whose counterpart is not there says so in a line of its own at the end. It fails where it is named in
+TUNESMITH_TEST_REQUIRED, as `.ci/run` does for those that it counts on.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,25 @@ from service import KEY, Service, extraction_rows
 from tiny import build_tiny_model
 
 ROOT = Path(__file__).parents[2]
+REQUIRED = os.environ.get("TUNESMITH_TEST_REQUIRED", "").split()
+_ABSENT: dict[str, str] = {}  # suite → why it did not run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        suite, reason = item.path.stem.removeprefix("test_"), report.longrepr[2].removeprefix("Skipped: ")
+        _ABSENT[suite] = reason
+        if suite in REQUIRED:
+            report.outcome = "failed"
+            report.longrepr = f"the suite {suite} is required here (TUNESMITH_TEST_REQUIRED), but {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for suite, reason in _ABSENT.items():
+        terminalreporter.write_line(f"NOT RUN: the real suite {suite}: {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")
