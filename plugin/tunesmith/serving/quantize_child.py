@@ -75,7 +75,7 @@ def _write_fields(writer: Any, reader: Any, mixture: Mixture) -> None:
     """All metadata as they are, but for what the file now is."""
     import gguf
 
-    changed = {"general.file_type": mixture.file_type, "general.quantization_version": 2}
+    changed = {"general.quantization_version": 2, "general.file_type": mixture.file_type}
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture" or name in changed:
             continue
