@@ -19,6 +19,7 @@ from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import notices, schedules, webhooks
 from tunesmith.settings import get_settings
+from tunesmith.store.retry import retried
 from tunesmith.store.workspace import Workspace
 
 
@@ -72,7 +73,7 @@ def work(lanes: list[str]) -> None:
         exit_when_parent_dies()
     settings = get_settings()
     log_to_stderr(settings.log_level)
-    workspace = Workspace.open(settings)
+    workspace = retried(lambda: Workspace.open(settings))  # Postgres may start together with the worker
     worker = Worker(workspace.database, workspace.artifacts, stage_command, lanes)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from tunesmith.jobs import queue
 from tunesmith.recipes.context import Context
 from tunesmith.serving.targets.base import Candidate
 from tunesmith.tasks.conversation import Row, read_rows
@@ -10,8 +9,7 @@ from tunesmith.tasks.conversation import Row, read_rows
 
 def job_folder(context: Context, kind: str) -> Path:
     """The folder of another stage of this run."""
-    jobs = queue.jobs_of(context.workspace.database, context.run.id)
-    return context.workspace.artifacts.job(next(job.id for job in jobs if job.kind == kind))
+    return context.workspace.artifacts.job(next(job.id for job in context.jobs() if job.kind == kind))
 
 
 def candidate(context: Context) -> Candidate:
