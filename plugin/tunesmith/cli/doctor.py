@@ -12,6 +12,7 @@ import httpx
 import psutil
 from rich.console import Console
 
+from tunesmith.api.keys import require_strong
 from tunesmith.errors import TunesmithError
 from tunesmith.serving import base_models, routes
 from tunesmith.serving.targets.base import TARGETS
@@ -47,6 +48,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         _python,
         _machine,
         _disk,
+        _admin_key,
         _training,
         _gpu,
         _base_model,
@@ -82,6 +84,14 @@ def _disk(settings: Settings) -> Finding:
     if free < 5 * 2**30:
         return Finding("Disk", "note", text, "A run of the packaged model keeps about 1 GiB.")
     return Finding("Disk", "ok", text)
+
+
+def _admin_key(settings: Settings) -> Finding | None:
+    try:
+        require_strong(settings)
+    except TunesmithError as error:
+        return Finding("Admin key", "bad", error.message, error.hint or "")
+    return None
 
 
 def _training(_: Settings) -> Finding:

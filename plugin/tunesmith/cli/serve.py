@@ -10,7 +10,7 @@ from types import FrameType
 
 import uvicorn
 
-from tunesmith.api.keys import ensure_first_key
+from tunesmith.api.keys import ensure_first_key, require_strong
 from tunesmith.jobs.deliveries import Dispatcher
 from tunesmith.jobs.loop import Loop
 from tunesmith.jobs.process import exit_when_parent_dies
@@ -28,6 +28,7 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
 
     settings = get_settings()
     log_to_stderr(settings.log_level)
+    require_strong(settings)
     workspace = Workspace.open(settings)
     _show_first_key(ensure_first_key(workspace))
     supervisor = Supervisor(worker_command(), settings.home / "worker.log") if with_worker else None

@@ -15,6 +15,7 @@ from tunesmith.store.files import private_folder
 from tunesmith.store.files import read_json as read_json  # they were here before
 from tunesmith.store.files import write_json as write_json
 
+NOUNS = ("jobs", "files", "datasets", "cache")
 _ID = re.compile(r"[a-z]+-[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 
 
@@ -39,6 +40,9 @@ class Artifacts:
 
     def __init__(self, settings: Settings):
         self.home = settings.home
+        for folder in NOUNS:  # of an earlier version, or of somebody with another umask
+            if (self.home / folder).is_dir():
+                private_folder(self.home / folder)
         self.min_free_bytes = settings.min_free_disk_mb * 2**20
 
     def job(self, job_id: str) -> Path:

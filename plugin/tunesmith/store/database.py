@@ -79,8 +79,10 @@ class Database:
 def open_database(settings: Settings) -> Database:
     """The migrated database of the data folder, which is made (readable by its owner only) when it is not there."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-    if settings.database_url is None:  # webhook secrets lie in it, and the folder may be one that others can read
-        path = private_file(Path(make_url(settings.database).database or ""))
+    url = make_url(settings.database)
+    path = Path(url.database or "").absolute()
+    if url.get_backend_name() == "sqlite" and path.is_relative_to(settings.home) and path.parent.is_dir():
+        private_file(path)  # webhook secrets lie in it, and the folder may be one that others can read
         for beside in (path.with_name(f"{path.name}-{kind}") for kind in ("wal", "shm")):
             if beside.exists():
                 private_file(beside)
