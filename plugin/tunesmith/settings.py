@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field("", description="Further names that /mcp is called by, e.g. nas.local, my-box:8080.")
     database_url: str | None = Field(None, description="Default: SQLite in the data folder.")
     admin_key: SecretStr | None = Field(
-        None, description="A key of an admin, as long as it is set. Default: one is made, and shown once."
+        None, description="A key of an admin, as long as it is set. Default: made and shown once."
     )
     log_level: str = "INFO"
 

@@ -1,6 +1,6 @@
 """API keys: scopes, stored as a digest, compared in constant time. The first one is made, and shown, once.
 
-`TUNESMITH_ADMIN_KEY` is a key beside these, as long as it is set: it is compared, and never stored.
+`TUNESMITH_ADMIN_KEY` is a key beside these. Each start makes it what is set now, and takes it away when it is unset.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from tunesmith.store.tables import Key
 from tunesmith.store.workspace import Workspace
 
 SCOPES = ("read", "train", "publish", "admin")
-OF_SETTINGS = "key-admin"  # the id of the key of the settings; earlier versions stored it as such
+OF_SETTINGS = "key-admin"  # the id of the key of the settings
 MIN_LENGTH, MIN_DIFFERENT, MIN_DIGITS, MIN_ONLY_DIGITS = 12, 6, 8, 24
 _GUESSED = {
     *("a", "admin", "administrator", "api", "change", "changeme", "default", "example", "key", "letmein", "me", "my"),
@@ -38,12 +38,15 @@ class Caller:
 
 
 def ensure_first_key(workspace: Workspace) -> str | None:
-    """Returns the secret of a new first key, to be shown once; None when there is a key of an admin already, stored or
-    in the settings.
+    """Returns the secret of a new first key, to be shown once; None when there is a key of an admin already.
+
+    `TUNESMITH_ADMIN_KEY`, when set, is that key. Changing it changes the key, and unsetting it takes the key away.
     """
+    given = workspace.settings.admin_key
     with workspace.database.write() as session:
         session.execute(delete(Key).where(Key.id == OF_SETTINGS))
-        if workspace.settings.admin_key is not None:
+        if given is not None and given.get_secret_value():
+            session.add(_row(OF_SETTINGS, "TUNESMITH_ADMIN_KEY", given.get_secret_value(), ["admin"]))
             return None
         if any("admin" in scopes for scopes in session.scalars(select(Key.scopes))):
             return None
@@ -85,14 +88,11 @@ def create_key(workspace: Workspace, name: str, scopes: Iterable[str]) -> str:
 def list_keys(workspace: Workspace) -> list[Key]:
     """Oldest first. What is kept of a key cannot be turned back into it."""
     with workspace.database.read() as session:
-        return list(session.scalars(select(Key).where(Key.id != OF_SETTINGS).order_by(Key.created_at)))
+        return list(session.scalars(select(Key).order_by(Key.created_at)))
 
 
 def remove_key(workspace: Workspace, key_id: str) -> None:
     """From now on nobody gets in with it. Raises NotFound."""
-    if key_id == OF_SETTINGS:
-        hint = "Unset or change TUNESMITH_ADMIN_KEY and start the service again."
-        raise NotFound("The key of the settings is not stored.", hint=hint)
     with workspace.database.write() as session:
         key = session.get(Key, key_id)
         if key is None:
@@ -101,17 +101,11 @@ def remove_key(workspace: Workspace, key_id: str) -> None:
 
 
 def identify(workspace: Workspace, secret: str) -> Caller | None:
-    """Whose key this is. Every digest is compared, so that time tells nothing."""
+    """Whose key this is. Every stored digest is compared, so that time tells nothing."""
     digest = _digest(secret)
-    found, given = None, workspace.settings.admin_key
-    if (
-        given is not None
-        and given.get_secret_value()
-        and hmac.compare_digest(_digest(given.get_secret_value()), digest)
-    ):
-        found = Caller(OF_SETTINGS, frozenset(["admin"]))
+    found = None
     with workspace.database.read() as session:
-        for key in session.scalars(select(Key).where(Key.id != OF_SETTINGS)):
+        for key in session.scalars(select(Key)):
             if hmac.compare_digest(key.digest, digest):
                 found = Caller(key.id, frozenset(key.scopes))
     return found
