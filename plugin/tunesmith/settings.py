@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="How a LiteLLM proxy reaches this service, e.g. from a container.")
     allowed_hosts: str = Field("", description="Further names that /mcp is called by, e.g. nas.local, my-box:8080.")
     database_url: str | None = Field(None, description="Default: SQLite in the data folder.")
-    admin_key: SecretStr | None = Field(None, description="The first key. Default: made and shown once.")
+    admin_key: SecretStr | None = Field(
+        None, description="A key of an admin, as long as it is set. Default: made and shown once."
+    )
     log_level: str = "INFO"
 
     paperless_url: str | None = None
@@ -42,6 +44,9 @@ class Settings(BaseSettings):
     )
     teacher_key: SecretStr | None = None
     teacher_model: str | None = Field(None, description="The teacher where a recipe names none.")
+    teacher_max_tokens: int = Field(
+        2_000_000, ge=0, description="Of a recipe by a key without admin, for teachers and judges. 0: no limit."
+    )
     teacher_concurrency: int = Field(4, gt=0, le=64, description="Questions that a teacher is asked at once.")
 
     webhook_hosts: str = Field("", description="Hosts that webhooks may go to: host, host:port or *.suffix, by comma.")

@@ -94,7 +94,8 @@ def save_recipe(context: Context, arguments: SaveRecipe) -> Any:
 def run_recipe(context: Context, arguments: RunRecipe) -> Any:
     """Build the dataset, train, measure and, if the gate is passed, put the model live. Answers at once with the run:
     give its id to wait_for_run."""
-    return recipes.run_recipe(context.workspace, arguments.name, arguments.idempotency_key, arguments.until)
+    key = arguments.idempotency_key
+    return recipes.run_recipe(context.workspace, context.caller, arguments.name, key, arguments.until)
 
 
 @operation("read", recipes.RunObject)

@@ -12,7 +12,7 @@ from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
 from tunesmith.errors import Forbidden
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import runs, stages, views
+from tunesmith.recipes import runs, stages, synthesis, views
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.workspace import Workspace
 
@@ -67,6 +67,7 @@ def save_recipe(workspace: WorkspaceDep, caller: CallerDep, recipe: Recipe) -> A
             "gate.not_worse_than: none lets a run replace a live model unmeasured against it, as publishing does.",
             hint="Leave it out, or use a key with the scope publish or admin.",
         )
+    recipe = synthesis.within_budget(workspace.settings, recipe, unlimited=caller.may("admin"))
     return views.recipe(runs.save_recipe(workspace, recipe))
 
 
@@ -91,6 +92,7 @@ def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
 )
 def run_recipe(
     workspace: WorkspaceDep,
+    caller: CallerDep,
     name: str,
     idempotency_key: IdempotencyKey = None,
     until: Annotated[
@@ -100,6 +102,7 @@ def run_recipe(
 ) -> Any:
     """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
     recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
+    recipe = synthesis.within_budget(workspace.settings, recipe, unlimited=caller.may("admin"))
     return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key, until=until))
 
 

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, StringConstraints, field_serializer
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.keys import Caller
 from tunesmith.api.recipes import RunObject
-from tunesmith.recipes import schedules, views
-from tunesmith.recipes.schema import Name
+from tunesmith.recipes import runs, schedules, synthesis, views
+from tunesmith.recipes.schema import Name, Recipe
+from tunesmith.store.workspace import Workspace
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
@@ -125,8 +127,9 @@ class ScheduleList(BaseModel):
 @router.post(
     "", operation_id="create_schedule", dependencies=[CanTrain], status_code=201, response_model=ScheduleObject
 )
-def create_schedule(workspace: WorkspaceDep, body: NewSchedule) -> Any:
+def create_schedule(workspace: WorkspaceDep, caller: CallerDep, body: NewSchedule) -> Any:
     """Run a saved recipe by itself. One run at a time; missed turns are made up for once."""
+    _require_budget(workspace, caller, body.recipe)
     return schedules.view(schedules.create(workspace, body.given()))
 
 
@@ -143,8 +146,10 @@ def get_schedule(workspace: WorkspaceDep, name: str) -> Any:
 
 
 @router.patch("/{name}", operation_id="update_schedule", dependencies=[CanTrain], response_model=ScheduleObject)
-def update_schedule(workspace: WorkspaceDep, name: str, body: ScheduleChanges) -> Any:
+def update_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str, body: ScheduleChanges) -> Any:
     """Change it, or switch it off or on. Null takes quiet_hours or wake away."""
+    if body.given() != {"enabled": False}:
+        _require_budget(workspace, caller, body.recipe or schedules.get(workspace, name).recipe)
     return schedules.view(schedules.update(workspace, name, body.given()))
 
 
@@ -155,6 +160,12 @@ def delete_schedule(workspace: WorkspaceDep, name: str) -> None:
 
 
 @router.post("/{name}/run", operation_id="run_schedule", dependencies=[CanTrain], response_model=RunObject)
-def run_schedule(workspace: WorkspaceDep, name: str) -> Any:
+def run_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str) -> Any:
     """Run its recipe now, whatever the hour and however few documents are new. 409 while its last run goes on."""
+    _require_budget(workspace, caller, schedules.get(workspace, name).recipe)
     return views.run(workspace, schedules.run_now(workspace, name))
+
+
+def _require_budget(workspace: Workspace, caller: Caller, recipe: str) -> None:
+    document = runs.get_recipe(workspace, recipe).document
+    synthesis.require_budget(workspace.settings, Recipe.model_validate(document), unlimited=caller.may("admin"))

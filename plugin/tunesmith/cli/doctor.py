@@ -12,6 +12,7 @@ import httpx
 import psutil
 from rich.console import Console
 
+from tunesmith.api.keys import require_strong
 from tunesmith.errors import TunesmithError
 from tunesmith.serving import base_models, readiness, routes
 from tunesmith.serving.targets.base import TARGETS
@@ -43,7 +44,8 @@ def examine_everything() -> int:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    yield from (check(settings) for check in (_python, _machine, _disk, _training, _gpu, _base_model))
+    here = (_python, _machine, _disk, _admin_key, _training, _gpu, _base_model)
+    yield from (finding for check in here if (finding := check(settings)))
     yield from _export(settings)
     checks: tuple[Callable[[Settings], Finding | None], ...] = (
         _target,
@@ -78,6 +80,14 @@ def _disk(settings: Settings) -> Finding:
     if free < 5 * 2**30:
         return Finding("Disk", "note", text, "A run of the packaged model keeps about 1 GiB.")
     return Finding("Disk", "ok", text)
+
+
+def _admin_key(settings: Settings) -> Finding | None:
+    try:
+        require_strong(settings)
+    except TunesmithError as error:
+        return Finding("Admin key", "bad", error.message, error.hint or "")
+    return None
 
 
 def _training(_: Settings) -> Finding:

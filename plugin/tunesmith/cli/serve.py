@@ -10,7 +10,7 @@ from types import FrameType
 
 import uvicorn
 
-from tunesmith.api.keys import ensure_first_key
+from tunesmith.api.keys import ensure_first_key, require_strong
 from tunesmith.jobs.deliveries import Dispatcher
 from tunesmith.jobs.loop import Loop
 from tunesmith.jobs.process import exit_when_parent_dies
@@ -19,6 +19,7 @@ from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import notices, schedules, webhooks
 from tunesmith.settings import get_settings
+from tunesmith.store.retry import retried
 from tunesmith.store.workspace import Workspace
 
 
@@ -27,6 +28,7 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
 
     settings = get_settings()
     log_to_stderr(settings.log_level)
+    require_strong(settings)
     workspace = Workspace.open(settings)
     _show_first_key(ensure_first_key(workspace))
     supervisor = Supervisor(worker_command(), settings.home / "worker.log") if with_worker else None
@@ -72,7 +74,7 @@ def work(lanes: list[str]) -> None:
         exit_when_parent_dies()
     settings = get_settings()
     log_to_stderr(settings.log_level)
-    workspace = Workspace.open(settings)
+    workspace = retried(lambda: Workspace.open(settings))  # Postgres may start together with the worker
     worker = Worker(workspace.database, workspace.artifacts, stage_command, lanes)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -21,6 +21,7 @@ from tunesmith.datasets.staging import Staged
 from tunesmith.datasets.synthetic import joining
 from tunesmith.datasets.synthetic.joining import Synthesise, Unlabelled
 from tunesmith.errors import BadInput
+from tunesmith.store.files import write_text
 from tunesmith.tasks.base import Task, infer_task
 from tunesmith.tasks.conversation import Row, read_rows
 from tunesmith.tasks.document import Document
@@ -87,7 +88,7 @@ def build(
 def seal(folder: Path, report: DatasetReport) -> DatasetReport:
     """The report under the version that the folder's content has now, written as its report.json."""
     report = report.model_copy(update={"version": version_id(folder)})
-    (folder / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
     return report
 
 

@@ -18,6 +18,7 @@ from tunesmith.datasets.formats.folders import (
 )
 from tunesmith.datasets.splits import SPLITS
 from tunesmith.errors import BadInput, Conflict
+from tunesmith.store.files import put_in_place
 from tunesmith.tasks.conversation import Row, read_rows
 
 Form = Literal[
@@ -69,7 +70,7 @@ def export(version: Path, form: str, output: Path, *, name: str, split: str | No
             usual = source.skipped.most_common(1)
             why = f"{usual[0][1]} of its rows: {usual[0][0]}" if usual else "it has no rows"
             raise BadInput(f"Nothing can be exported as {form}: {why}.", code="nothing_to_export", hint=source.hint)
-        partial.replace(output)
+        put_in_place(partial, output)
     finally:
         _remove(partial)
     return ExportReport(str(output), form, source.written, dict(source.skipped), dict(source.lost))

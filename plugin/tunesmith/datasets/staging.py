@@ -16,6 +16,7 @@ from tunesmith.datasets.privacy import Guard
 from tunesmith.datasets.report import MAX_REJECTED, Rejected
 from tunesmith.datasets.splits import Entry, Split
 from tunesmith.errors import BadInput
+from tunesmith.store.files import replacing
 from tunesmith.tasks.conversation import Row, from_sharegpt, read_rows, row_to_json
 
 
@@ -109,18 +110,12 @@ class Staged:
 
     def write(self, folder: Path) -> None:
         """Every split whole, as <split>.jsonl, in the order of the source."""
-        partial = {name: folder / f"{name}.jsonl.partial" for name in splits.SPLITS}
         with ExitStack() as stack:
-            files = {name: stack.enter_context(path.open("wb")) for name, path in partial.items()}
+            files = {name: stack.enter_context(replacing(folder / f"{name}.jsonl")) for name in splits.SPLITS}
             self.file.seek(0)
             for line, entry in zip(self.file, self.entries, strict=True):
                 if not entry.dropped:
                     files[entry.split].write(line)
-            for file in files.values():
-                file.flush()
-                os.fsync(file.fileno())
-        for path in partial.values():
-            path.replace(path.with_suffix(""))
 
     def rows(self) -> Iterator[Row]:
         """All rows again, in order."""

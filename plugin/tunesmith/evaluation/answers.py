@@ -13,6 +13,7 @@ import httpx
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
 from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.store.files import write_text
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
@@ -121,5 +122,5 @@ def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Call
             say(f"{keep.stem}: {done} of {total} answers.")
 
     answered = examination.run(rows, progress)
-    keep.write_text("".join(item.as_json() + "\n" for item in answered), encoding="utf-8")
+    write_text(keep, "".join(item.as_json() + "\n" for item in answered))
     return summarise([item.score for item in answered], time.monotonic() - start)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith.evaluation.answers import Examination
 from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.store.files import write_text
 from tunesmith.tasks.chat import Chat
 from tunesmith.tasks.conversation import Row
 
@@ -45,7 +46,7 @@ def answers(
     """Each answer's `likeness`, and whether it is `fine`. Asked freely, as by a caller who wants text: held to the
     task's format, no model could answer."""
     answered = Examination(target, endpoint, Chat(), constrained=False).run(rows)
-    keep.write_text("".join(item.as_json() + "\n" for item in answered), encoding="utf-8")
+    write_text(keep, "".join(item.as_json() + "\n" for item in answered))
     say(f"{keep.stem}: {len(answered)} general answers.")
     return [{"likeness": item.score.similarity or 0.0, "fine": item.score.format_ok} for item in answered]
 

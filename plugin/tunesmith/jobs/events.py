@@ -1,5 +1,6 @@
 """What happened, in order. Events of a run are appended by its child processes and read by everybody else."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,7 +8,12 @@ from typing import Any
 from sqlalchemy import select
 
 from tunesmith.store.database import Database
+from tunesmith.store.retry import retried
 from tunesmith.store.tables import Event
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 10.0
 
 
 def append(
@@ -19,9 +25,20 @@ def append(
     level: str = "info",
     type: str = "message",
     data: dict[str, Any] | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> None:
-    with database.write() as session:
-        session.add(Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data or {}))
+    """Tell what happened. An event that cannot be stored is lost and the log says so: no work fails because of it."""
+
+    def add() -> None:
+        event = Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data or {})
+        with database.write(patience_s=0.0) as session:
+            session.add(event)
+
+    try:
+        retried(add, patience_s=patience_s)
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        log.warning("An event of %s was lost (%s): %s", run_id, reason, message)
 
 
 def read(

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tunesmith.jobs.worker import try_lock
+from tunesmith.jobs.locks import try_lock
+from tunesmith.store.files import private_file
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Loop:
         self._thread.join(patience)
 
     def _run(self) -> None:
-        with self._lock.open("w") as lock:
+        with private_file(self._lock).open("a", encoding="utf-8") as lock:
             while not self._ending.is_set() and not try_lock(lock):
                 self._ending.wait(self._every_s)
             while not self._ending.is_set():

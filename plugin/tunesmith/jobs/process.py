@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tunesmith.store.files import private_file
+
 
 @dataclass(frozen=True)
 class ProcessId:
@@ -106,7 +108,7 @@ def spawn(
     capture: bool = False,
 ) -> Child:
     """Start `argv` with a lifeline. Standard error (and output, unless `capture`) is appended to `log`."""
-    sink = log.open("ab") if log is not None else subprocess.DEVNULL
+    sink = private_file(log).open("ab") if log is not None else subprocess.DEVNULL
     try:
         popen = subprocess.Popen(
             list(argv),

@@ -6,13 +6,16 @@ queued → running → succeeded
 any of queued, running, paused → cancelled
 """
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from tunesmith.errors import Conflict, NotFound
@@ -24,6 +27,11 @@ from tunesmith.store.tables import Job
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 MAX_ATTEMPTS = 5
 BACKOFF_S = (2.0, 10.0, 30.0, 60.0)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class NotOurs(Conflict):
+    """The job was ended, or is run by somebody else: what this attempt has to say of it no longer counts."""
 
 
 @dataclass
@@ -36,11 +44,22 @@ class Step:
 
 @dataclass
 class Result:
-    """How an attempt ended. `status`: succeeded, failed, paused, cancelled, or retry."""
+    """How an attempt ended. `status`: succeeded, failed, paused, cancelled, retry, or restart (the service is
+    restarted: the attempt does not count)."""
 
     status: str
     outcome: dict[str, Any] | None = None
     error: dict[str, Any] | None = field(default=None)
+
+
+@cache
+def this_machine() -> str:
+    """The machine, and since when it is up: process ids of another one, or from before, say nothing here."""
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()[:8]
+    except OSError:
+        boot = ""  # not Linux
+    return f"{socket.gethostname()[:180]}/{boot}"
 
 
 def enqueue(session: Session, run_id: str, steps: Sequence[Step]) -> list[Job]:
@@ -60,8 +79,8 @@ def jobs_of(database: Database, run_id: str) -> list[Job]:
         return list(session.scalars(select(Job).where(Job.run_id == run_id).order_by(Job.position)))
 
 
-def claim(database: Database, lanes: Sequence[str]) -> Job | None:
-    """Take the oldest job that may start now, or None."""
+def claim(database: Database, lanes: Sequence[str], ticket: str | None = None) -> Job | None:
+    """Take the oldest job that may start now, or None. The same `ticket` gives the job that it took before."""
     before = aliased(Job)
     ready = (
         select(Job)
@@ -73,35 +92,57 @@ def claim(database: Database, lanes: Sequence[str]) -> Job | None:
         .with_for_update(skip_locked=True, of=Job)
     )
     with database.write() as session:
+        taken = session.scalars(select(Job).where(Job.ticket == ticket)).first() if ticket else None
+        if taken is not None:
+            return taken
         job = session.scalars(ready).first()
         if job is not None:
             job.status, job.wanted, job.error = "running", None, None
+            job.host, job.ticket, job.beat_at = this_machine(), ticket or new_id("ticket"), time.time()
             job.attempts += 1
             job.started_at = job.started_at or time.time()
         return job
 
 
-def started(database: Database, job_id: str, pid: int, created: float) -> None:
+def started(database: Database, job: Job, pid: int, created: float) -> bool:
+    """Record the process of an attempt. False when the job is no longer this attempt's."""
+    return _of_attempt(database, job, pid=pid, pid_created=created, beat_at=time.time())
+
+
+def beat(database: Database, job: Job) -> bool:
+    """A sign of life of the job's worker. False when the job is no longer this attempt's."""
+    return _of_attempt(database, job, beat_at=time.time())
+
+
+def _of_attempt(database: Database, job: Job, **values: Any) -> bool:
+    mine = update(Job).where(Job.id == job.id, Job.status == "running", Job.ticket == job.ticket)
     with database.write() as session:
-        job = _get(session, job_id)
-        job.pid, job.pid_created = pid, created
+        return bool(session.execute(mine.values(**values)).rowcount)  # type: ignore[attr-defined]
 
 
-def wanted(database: Database, job_id: str) -> str | None:
-    """What somebody asked of a running job: "pause", "cancel", or None."""
+def wanted(database: Database, job: Job) -> str | None:
+    """What is asked of a running attempt: "pause", "cancel", or None; "lost" when the job is no longer its own."""
     with database.read() as session:
-        return session.scalar(select(Job.wanted).where(Job.id == job_id))
+        now = session.execute(select(Job.ticket, Job.wanted).where(Job.id == job.id)).first()
+    return now.wanted if now is not None and now.ticket == job.ticket else "lost"
 
 
-def finish(database: Database, job_id: str, result: Result) -> Job:
-    """Record how an attempt ended. Called once the process and its whole group are gone."""
+def finish(database: Database, job_id: str, result: Result, *, ticket: str | None = None) -> Job:
+    """Record how an attempt ended. Called once the process and its whole group are gone.
+
+    Raises NotOurs when the job does not run any more or, with `ticket`, is another attempt's by now.
+    """
     with database.write() as session, _announced(session, _get(session, job_id).run_id):
         job = _get(session, job_id)
-        job.pid = job.pid_created = job.wanted = None
+        if job.status != "running" or (ticket is not None and job.ticket != ticket):
+            raise NotOurs(f"{job_id} is {job.status}, or another attempt is running.")
+        job.pid = job.pid_created = job.wanted = job.host = job.ticket = job.beat_at = None
         job.error = result.error
         if result.status == "retry" and job.attempts < MAX_ATTEMPTS:
             job.status = "queued"
             job.not_before = time.time() + BACKOFF_S[min(job.attempts, len(BACKOFF_S)) - 1]
+        elif result.status == "restart":
+            job.status, job.attempts = "queued", job.attempts - 1
         else:
             job.status = "failed" if result.status == "retry" else result.status
         if job.status == "succeeded":
@@ -116,6 +157,14 @@ def finish(database: Database, job_id: str, result: Result) -> Job:
 def running(database: Database, lanes: Sequence[str]) -> list[Job]:
     with database.read() as session:
         return list(session.scalars(select(Job).where(Job.status == "running", Job.lane.in_(lanes))))
+
+
+def running_elsewhere(database: Database, lanes: Sequence[str]) -> list[Job]:
+    """What other machines run in these lanes, and in any lane what they were asked to stop."""
+    elsewhere = or_(Job.host.is_(None), Job.host != this_machine())
+    concerns_us = or_(Job.lane.in_(lanes), Job.wanted.is_not(None))
+    with database.read() as session:
+        return list(session.scalars(select(Job).where(Job.status == "running", elsewhere, concerns_us)))
 
 
 def cancel(database: Database, run_id: str) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from tunesmith.jobs import outbox
 from tunesmith.jobs.timing import Timing
 from tunesmith.store.database import Database
+from tunesmith.store.retry import is_transient
 from tunesmith.store.tables import Schedule
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class Scheduler:
         try:
             return self._take(schedule, f"schedule:{schedule.id}:{schedule.next_run_at}")
         except Exception as error:  # one schedule that fails must not keep the others waiting
+            if is_transient(error):
+                raise  # the turn is not over: it is taken again, with the same key, when the database answers
             log.exception("The turn of the schedule %s failed.", schedule.name)
             return Turn(reason=f"{type(error).__name__}: {error}")
 

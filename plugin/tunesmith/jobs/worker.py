@@ -5,23 +5,28 @@ It knows nothing of what a job does. `command(job_id)` gives the child's argv; t
 """
 
 import contextlib
-import fcntl
 import logging
-import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from functools import partial
+from typing import Any, TypeVar
 
 from tunesmith.errors import DiskFull
 from tunesmith.jobs import events, queue
+from tunesmith.jobs.locks import LaneLocks
+from tunesmith.jobs.ownership import BEAT_S, Pulse, Silence
 from tunesmith.jobs.process import Child, ProcessId, spawn
-from tunesmith.store.artifacts import Artifacts, read_json
+from tunesmith.store.artifacts import Artifacts, new_id
 from tunesmith.store.database import Database
+from tunesmith.store.files import read_json
+from tunesmith.store.retry import is_transient, retried
 from tunesmith.store.tables import Job
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 EXIT_PAUSED = 75  # the child saved what it had and stopped because it was asked to
 EXIT_RETRY = 76  # another system was away; the same work may go through later
@@ -39,15 +44,20 @@ class Worker:
     command: Callable[[str], Sequence[str]]
     lanes: Sequence[str] = ("default",)
     poll_s: float = 0.2
+    beat_s: float = BEAT_S
     stopping: bool = field(default=False, init=False)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Work until `stop()` is called or `until()` is true."""
-        with self._only_one():
-            if not self.stopping:
-                self.recover()
+        """Work until `stop()` is called or `until()` is true; on each lane as soon as no other worker here has it."""
+        silence = Silence(self.beat_s)
+        shared = not self.database.on_this_machine
+        with LaneLocks(self.artifacts.home, self.lanes, per_machine=shared) as lanes:
             while not self.stopping and not until():
-                job = queue.claim(self.database, self.lanes)
+                if new := lanes.take():
+                    self._surely(partial(self.recover, new))
+                if shared and silence.is_time():
+                    self._surely(lambda: self._take_over(silence, lanes.held))
+                job = self._next(lanes.held)
                 if job is None:
                     time.sleep(self.poll_s)
                 else:
@@ -56,19 +66,35 @@ class Worker:
     def stop(self) -> None:
         self.stopping = True
 
-    def recover(self) -> None:
-        """Settle what an earlier worker left running: end orphans, keep finished work, put the rest back."""
-        for job in queue.running(self.database, self.lanes):
-            if job.pid is not None and job.pid_created is not None:
-                ProcessId(job.pid, job.pid_created).kill_group()
-            if job.wanted == "cancel":
-                result = queue.Result("cancelled")
-            elif job.wanted == "pause":
-                result = queue.Result("paused")
-            else:
-                result = self._outcome(job) or queue.Result("retry", error=_crashed("the worker was killed"))
-            queue.finish(self.database, job.id, result)
-            self._say(job, f"Found after a restart: {job.kind} goes on.", "warn")
+    def recover(self, lanes: Sequence[str]) -> None:
+        """Settle what an earlier worker of this machine left running: end orphans, keep finished work, put the rest
+        back. `lanes` are locked, so that worker is gone."""
+        for job in queue.running(self.database, lanes):
+            if job.host == queue.this_machine() or self.database.on_this_machine:
+                if job.host in (None, queue.this_machine()) and job.pid is not None and job.pid_created is not None:
+                    ProcessId(job.pid, job.pid_created).kill_group()
+                self._put_back(job, "the worker was killed", f"Found after a restart: {job.kind} goes on.")
+
+    def _take_over(self, silence: Silence, lanes: Sequence[str]) -> None:
+        """Settle what other machines have given up. Should one only have slept, it ends its process when it wakes."""
+        for job in silence.look(queue.running_elsewhere(self.database, lanes)):
+            where = (job.host or "another machine").partition("/")[0]
+            self._put_back(job, f"the worker on {where} fell silent", f"{where} fell silent: {job.kind} is put back.")
+
+    def _put_back(self, job: Job, why: str, message: str) -> None:
+        if job.wanted == "cancel":
+            result = queue.Result("cancelled")
+        elif job.wanted == "pause":
+            result = queue.Result("paused")
+        else:
+            result = self._outcome(job) or queue.Result("retry", error=_crashed(why))
+        with contextlib.suppress(queue.NotOurs):  # somebody else was quicker
+            queue.finish(self.database, job.id, result, ticket=job.ticket)
+            self._say(job, message, "warn")
+
+    def _next(self, lanes: Sequence[str]) -> Job | None:
+        ticket = new_id("ticket")
+        return self._surely(lambda: queue.claim(self.database, lanes, ticket)) if lanes else None
 
     def work(self, job: Job) -> None:
         try:
@@ -79,9 +105,18 @@ class Worker:
         folder = self.artifacts.job(job.id)
         (folder / "error.json").unlink(missing_ok=True)
         child = spawn(self.command(job.id), log=folder / "log.txt")
-        queue.started(self.database, job.id, child.id.pid, child.id.created)
-        self._say(job, f"{job.kind} started.", type="stage", data={"stage": job.kind, "state": "started"})
-        self._settle(job, self._result(job, *self._attend(job, child)))
+        try:
+            with Pulse(self.database, job, self.beat_s):
+                self._surely(lambda: queue.started(self.database, job, child.id.pid, child.id.created))
+                self._say(job, f"{job.kind} started.", type="stage", data={"stage": job.kind, "state": "started"})
+                status, wish = self._attend(job, child)
+        except BaseException:
+            child.end()
+            raise
+        if wish == "lost":
+            log.warning("%s was given to another worker while this one was silent; its process is ended.", job.id)
+        else:
+            self._settle(job, self._result(job, status, wish))
 
     def _attend(self, job: Job, child: Child) -> tuple[int, str | None]:
         """Wait for the child, and do what is asked of it meanwhile. Returns its exit status and the wish obeyed."""
@@ -89,14 +124,23 @@ class Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(self.poll_s)
                 return child.end(), None  # what the child started may still be there
-            wish = queue.wanted(self.database, job.id)
-            if wish == "cancel":
-                return child.end(), "cancel"
+            wish = self._wish(job)
+            if wish in ("cancel", "lost"):
+                return child.end(), wish
             if wish == "pause":
                 return child.end(grace=PAUSE_GRACE_S), "pause"
             if self.stopping:
                 child.end(grace=RESTART_GRACE_S)
                 return EXIT_PAUSED, "restart"
+
+    def _wish(self, job: Job) -> str | None:
+        """What was asked of the job; nothing while the database is away: the stage goes on meanwhile."""
+        try:
+            return queue.wanted(self.database, job)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return None
 
     def _result(self, job: Job, status: int, wish: str | None) -> queue.Result:
         if wish == "cancel":
@@ -105,7 +149,7 @@ class Worker:
         if done is not None:
             return done
         if wish == "restart":
-            return queue.Result("retry")
+            return queue.Result("restart")
         if status == EXIT_PAUSED or wish == "pause":
             return queue.Result("paused")
         error = self._error(job) or (_NO_ROOM if status == EXIT_DISK_FULL else _crashed(_how(status)))
@@ -115,7 +159,11 @@ class Worker:
         return queue.Result("retry" if status == EXIT_RETRY or crashed else "failed", error=error)
 
     def _settle(self, job: Job, result: queue.Result) -> None:
-        ended = queue.finish(self.database, job.id, result)
+        try:
+            ended = self._surely(lambda: queue.finish(self.database, job.id, result, ticket=job.ticket))
+        except queue.NotOurs:
+            log.warning("How %s ended is not recorded: it is no longer this worker's.", job.id)
+            return
         state = "retrying" if ended.status == "queued" else ended.status
         message = f"{job.kind} {state}."
         if result.error:
@@ -135,25 +183,9 @@ class Worker:
         log.info("%s %s: %s", job.run_id, job.id, message)
         events.append(self.database, job.run_id, message, job_id=job.id, level=level, type=type, data=data)
 
-    @contextlib.contextmanager
-    def _only_one(self) -> Iterator[None]:
-        """One worker per data folder and lane on a machine: a second one waits for the first to be gone."""
-        path = self.artifacts.home / f"worker-{'-'.join(self.lanes)}.lock"
-        with path.open("w") as lock:
-            while not self.stopping and not try_lock(lock):
-                time.sleep(self.poll_s)
-            yield
-
-
-def try_lock(lock: IO[str]) -> bool:
-    """Whether this process now holds the lock file. It is free again when the process is gone."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return True
+    def _surely(self, call: Callable[[], T]) -> T:
+        """`call()`, however long the database is busy or away."""
+        return retried(call, patience_s=float("inf"), stopped=lambda: self.stopping)
 
 
 def _how(status: int) -> str:

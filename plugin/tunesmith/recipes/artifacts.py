@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from tunesmith.errors import NotFound
 from tunesmith.jobs import queue
 from tunesmith.recipes import models
-from tunesmith.store.artifacts import write_json
+from tunesmith.store.files import write_json
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 

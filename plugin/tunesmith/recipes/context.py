@@ -10,6 +10,7 @@ from tunesmith.jobs import events, queue
 from tunesmith.recipes.schema import Recipe
 from tunesmith.serving.targets.base import TARGETS, Target
 from tunesmith.settings import Settings
+from tunesmith.store.retry import retried
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Task
@@ -42,13 +43,25 @@ class Context:
     def say(
         self, message: str, *, level: str = "info", type: str = "message", data: dict[str, Any] | None = None
     ) -> None:
+        """Tell it in the run's events. Progress that cannot be stored at once is lost: the next will be."""
         events.append(
-            self.workspace.database, self.run.id, message, job_id=self.job.id, level=level, type=type, data=data
+            self.workspace.database,
+            self.run.id,
+            message,
+            job_id=self.job.id,
+            level=level,
+            type=type,
+            data=data,
+            patience_s=0.0 if type == "metrics" else events.PATIENCE_S,
         )
+
+    def jobs(self) -> list[Job]:
+        """All stages of this run, in order."""
+        return retried(lambda: queue.jobs_of(self.workspace.database, self.run.id))
 
     def outcome(self, kind: str) -> dict[str, Any]:
         """What an earlier stage of this run left."""
-        for job in queue.jobs_of(self.workspace.database, self.run.id):
+        for job in self.jobs():
             if job.kind == kind and job.outcome is not None:
                 return job.outcome
         raise KeyError(f"stage {kind} of {self.run.id} has no outcome")

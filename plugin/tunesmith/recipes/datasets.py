@@ -17,7 +17,7 @@ from tunesmith.datasets.report import DatasetReport
 from tunesmith.errors import BadInput, NotFound
 from tunesmith.recipes import files
 from tunesmith.recipes.schema import Name
-from tunesmith.store.artifacts import read_json
+from tunesmith.store.files import put_in_place, read_json
 from tunesmith.store.tables import DatasetVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import Row
@@ -89,7 +89,7 @@ def keep(
     """Put a built version where versions live (same content, same place) and list it under `name`, as the newest."""
     place = workspace.artifacts.dataset(report.version)
     try:
-        folder.rename(place)
+        put_in_place(folder, place)
     except OSError:
         if not place.exists():
             raise

@@ -11,6 +11,7 @@ from tunesmith.datasets import formats, sources
 from tunesmith.errors import BadInput, Conflict, NotFound, TooLarge
 from tunesmith.jobs import queue
 from tunesmith.store.artifacts import hint_for_id, new_id
+from tunesmith.store.files import private_file, put_in_place
 from tunesmith.store.tables import File, Job, Run
 from tunesmith.store.workspace import Workspace
 
@@ -49,7 +50,7 @@ def add_file(
             report=report.as_dict(),
             idempotency_key=idempotency_key,
         )
-        partial.replace(path)
+        put_in_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     try:
@@ -75,7 +76,7 @@ def _made_before(workspace: Workspace, key: str, purpose: str, digest: str) -> F
 def write_upload(path: Path, chunks: Iterable[bytes], limit: int) -> tuple[int, str]:
     """Size and SHA-256 of what was written. Raises TooLarge beyond `limit` bytes."""
     size, digest = 0, hashlib.sha256()
-    with path.open("wb") as out:
+    with private_file(path).open("wb") as out:
         for chunk in chunks:
             size += len(chunk)
             if size > limit:

@@ -97,11 +97,13 @@ def synthesize_dataset(
     task: TaskSpec | None = None,
     base_model: str | None = None,
     idempotency_key: str | None = None,
+    unlimited: bool = True,
 ) -> Run:
     """Start a run that makes the next version of the dataset `name` and trains nothing: its rows, in the splits that
     they are in, and synthetic ones beside the training rows; synthetic ones alone when there is no such dataset yet.
+    `unlimited`: see `synthesis.within_budget`.
 
-    Raises BadInput, NotFound.
+    Raises BadInput, NotFound, Forbidden.
     """
     datasets.check_name(name)
     known = synthetic.like == "dataset" or datasets.folders(workspace, name)
@@ -112,6 +114,7 @@ def synthesize_dataset(
     except ValidationError as error:
         hint = "Use like: dataset, schema or tools; other sources are a recipe's."
         raise BadInput(error.errors()[0]["msg"], hint=hint, param="synthetic.like") from error
+    recipe = synthesis.within_budget(workspace.settings, recipe, unlimited=unlimited)
     request = {"synthesize_dataset": recipe.document()}
     return create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, until="build")
 

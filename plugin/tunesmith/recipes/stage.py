@@ -16,7 +16,8 @@ from tunesmith.jobs.process import exit_when_parent_dies
 from tunesmith.jobs.worker import EXIT_DISK_FULL, EXIT_PAUSED, EXIT_RETRY
 from tunesmith.recipes import stages
 from tunesmith.recipes.context import Context
-from tunesmith.store.artifacts import write_json
+from tunesmith.store.files import write_json
+from tunesmith.store.retry import PATIENCE_S, is_transient, retried
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 from tunesmith.training.backends.base import Interrupted
@@ -25,9 +26,10 @@ from tunesmith.training.backends.base import Interrupted
 def main(job_id: str) -> int:
     exit_when_parent_dies()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    workspace = Workspace.open()
+    workspace = retried(Workspace.open)
+    workspace.database.patience_s = PATIENCE_S
     folder = workspace.artifacts.job(job_id)
-    context = load(workspace, job_id)
+    context = retried(lambda: load(workspace, job_id))
     _stop_on_signal(context.stop)
     try:
         if not (folder / "outcome.json").exists():
@@ -58,6 +60,8 @@ def _leave(folder: Path, error: Exception) -> int:
     status = 1
     if full := as_disk_full(error):
         error, status = full, EXIT_DISK_FULL
+    elif is_transient(error):
+        error, status = _database_away(error), EXIT_RETRY
     elif isinstance(error, Unavailable) and error.retryable:
         status = EXIT_RETRY
     try:
@@ -65,6 +69,14 @@ def _leave(folder: Path, error: Exception) -> int:
     except OSError:
         traceback.print_exc()  # on a full disk there may be no room for the reason either
     return status
+
+
+def _database_away(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The database was busy or away: {str(error).splitlines()[0]}",
+        code="database_away",
+        hint="The stage is tried again. Resume the run once the database answers.",
+    )
 
 
 def _as_dict(error: Exception) -> dict[str, Any]:

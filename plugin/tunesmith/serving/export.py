@@ -1,6 +1,5 @@
 """Export: adapter → merged fp32 weights → GGUF → quantised, verified and sealed. Called by child processes only."""
 
-import os
 import shutil
 import sys
 import time
@@ -13,6 +12,7 @@ from tunesmith.serving.children import Work, run_module
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.merge import merge
 from tunesmith.settings import Settings
+from tunesmith.store.files import put_in_place
 
 DIRECT = ("f32", "f16", "bf16", "q8_0")  # what llama.cpp's converter writes itself
 K_QUANTS = ("q4_k_m", "q4_k_s", "q5_k_m", "q6_k")
@@ -115,9 +115,7 @@ def _finish(converter: Work, hf_dir: Path, gguf: Path, quantization: str, second
         seconds["quantize"] = time.monotonic() - begun
     begun = time.monotonic()
     verify(partial, hf_dir)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(gguf)
+    put_in_place(partial, gguf)
     gguf_file.seal(gguf)
     seconds["verify"] = time.monotonic() - begun
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunesmith.errors import BadInput, NotFound, ParityError
+from tunesmith.store.files import write_text
 
 # GGUF value types: (struct format, size); 7 is bool, 8 string, 9 array.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -124,10 +125,7 @@ def seal(gguf: Path) -> Seal:
         quantization=quantization_of(metadata),
         architecture=str(metadata.get("general.architecture")),
     )
-    place = _seal_path(gguf)
-    partial = place.with_name(place.name + ".partial")
-    partial.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
-    partial.replace(place)
+    write_text(_seal_path(gguf), json.dumps(asdict(made), indent=1) + "\n")
     return made
 
 

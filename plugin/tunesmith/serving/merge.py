@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import BadInput, NotFound, as_disk_full
+from tunesmith.store.files import put_in_place
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
         if full := as_disk_full(error):
             raise full from error
         raise
-    partial.rename(out)
+    put_in_place(partial, out)
 
 
 def _is_plain(config: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tunesmith.jobs.process import exit_when_parent_dies
+from tunesmith.store.files import put_in_place
 
 
 def main(gguf: Path, out: Path) -> None:
@@ -23,7 +24,7 @@ def main(gguf: Path, out: Path) -> None:
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    put_in_place(partial, out)
 
 
 if __name__ == "__main__":

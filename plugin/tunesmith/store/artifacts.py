@@ -1,8 +1,6 @@
 """Artefact folders: written whole or not at all, never changed afterwards, never outside the data folder."""
 
 import hashlib
-import json
-import os
 import re
 import secrets
 import shutil
@@ -10,11 +8,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tunesmith.errors import DiskFull, NotFound
 from tunesmith.settings import Settings
+from tunesmith.store.files import private_folder
+from tunesmith.store.files import read_json as read_json  # they were here before
+from tunesmith.store.files import write_json as write_json
 
+NOUNS = ("jobs", "files", "datasets", "cache")
 _ID = re.compile(r"[a-z]+-[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 
 
@@ -39,6 +40,9 @@ class Artifacts:
 
     def __init__(self, settings: Settings):
         self.home = settings.home
+        for folder in NOUNS:  # of an earlier version, or of somebody with another umask
+            if (self.home / folder).is_dir():
+                private_folder(self.home / folder)
         self.min_free_bytes = settings.min_free_disk_mb * 2**20
 
     def job(self, job_id: str) -> Path:
@@ -57,6 +61,7 @@ class Artifacts:
         return self._resolve("datasets", f"ds-{version}")
 
     def cache(self, *parts: str) -> Path:
+        private_folder(self.home / "cache")
         path = self.home.joinpath("cache", *parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -64,8 +69,8 @@ class Artifacts:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for work that is not finished; it is gone afterwards."""
-        root = self.home / "cache" / "scratch"
-        root.mkdir(parents=True, exist_ok=True)
+        root = self.cache("scratch")
+        root.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as folder:
             yield Path(folder)
 
@@ -77,8 +82,7 @@ class Artifacts:
     def _resolve(self, noun: str, artifact_id: str) -> Path:
         if not _ID.fullmatch(artifact_id):
             raise NotFound(f"{artifact_id!r} is not the id of anything here.", hint="Use an id that the service gave.")
-        root = (self.home / noun).resolve()
-        root.mkdir(parents=True, exist_ok=True)
+        root = private_folder((self.home / noun).resolve())
         path = (root / artifact_id).resolve()
         if path.parent != root:
             raise NotFound(f"{artifact_id!r} is not the id of anything here.", hint="Use an id that the service gave.")
@@ -93,20 +97,6 @@ class Artifacts:
                 f"{(needed_bytes + self.min_free_bytes) / 2**30:.1f} GiB are needed.",
                 hint="Free some disk space, then resume the job; nothing is lost.",
             )
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON document so that a reader, or the next start after a crash, sees all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as out:
-        json.dump(data, out, ensure_ascii=False, indent=2, default=str)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_of(chunks: Iterable[bytes]) -> str:

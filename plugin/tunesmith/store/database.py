@@ -11,15 +11,23 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import BadInput
 from tunesmith.settings import Settings
+from tunesmith.store.files import PRIVATE_FOLDER, private_file
+from tunesmith.store.retry import retried
 
-HEAD = "0005"
+HEAD = "0007"
 _MIGRATING = 8765  # the advisory lock of whoever migrates
 _POSTGRES = ("pg8000", "psycopg", "psycopg2")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """`read()` and `write()` sessions. A write takes SQLite's write lock at once, so that it never fails half-way."""
+    """`read()` and `write()` sessions. A write takes SQLite's write lock at once, so that it never fails half-way.
+
+    A session waits up to `patience_s` seconds for a database that is busy or away when it begins. An API call does not
+    wait; the child process of a stage, which may have hours of work to lose, does.
+    """
+
+    patience_s = 0.0
 
     def __init__(self, url: str):
         self.engine = create_engine(_with_driver(url), pool_pre_ping=not url.startswith("sqlite"))
@@ -30,14 +38,22 @@ class Database:
             event.listen(self.engine, "before_cursor_execute", _without_nul, retval=True)
         self._writer: Engine = self.engine.execution_options(writes=True)
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether all who use it run here: a SQLite file is not for the workers of other machines."""
+        return self.engine.dialect.name == "sqlite"
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         with Session(self.engine, expire_on_commit=False) as session:
+            retried(session.connection, patience_s=self.patience_s)
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, patience_s: float | None = None) -> Iterator[Session]:
+        patience_s = self.patience_s if patience_s is None else patience_s
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            retried(session.connection, patience_s=patience_s)
             yield session
 
     def migrate(self) -> None:
@@ -62,9 +78,14 @@ class Database:
 
 def open_database(settings: Settings) -> Database:
     """The migrated database of the data folder, which is made (readable by its owner only) when it is not there."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if settings.database_url is None:  # webhook secrets lie in it, and the folder may be one that others can read
-        Path(make_url(settings.database).database or "").touch(mode=0o600)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+    url = make_url(settings.database)
+    path = Path(url.database or "").absolute()
+    if url.get_backend_name() == "sqlite" and path.is_relative_to(settings.home) and path.parent.is_dir():
+        private_file(path)  # webhook secrets lie in it, and the folder may be one that others can read
+        for beside in (path.with_name(f"{path.name}-{kind}") for kind in ("wal", "shm")):
+            if beside.exists():
+                private_file(beside)
     database = Database(settings.database)
     database.migrate()
     return database
@@ -106,7 +127,7 @@ def _cleaned(row: Any) -> Any:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's "begin" event decides how a transaction starts
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=20000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -58,7 +58,11 @@ class Run(Base):
 
 
 class Job(Base):
-    """The unit of durable work. `after` is the job that must have succeeded before this one may start."""
+    """The unit of durable work. `after` is the job that must have succeeded before this one may start.
+
+    While it runs: `host` is the machine of its worker, `pid` the process there, and `ticket` what only that attempt
+    knows, so that nobody else can end it. `beat_at` is written anew by its worker as long as that lives.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_status_lane", "status", "lane"),)
@@ -75,6 +79,9 @@ class Job(Base):
     not_before: Mapped[float] = mapped_column(Float, default=0.0)
     pid: Mapped[int | None] = mapped_column(Integer)
     pid_created: Mapped[float | None] = mapped_column(Float)
+    host: Mapped[str | None] = mapped_column(String(200))
+    ticket: Mapped[str | None] = mapped_column(String(40))
+    beat_at: Mapped[float | None] = mapped_column(Float)
     outcome: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)

@@ -1,11 +1,12 @@
 """Conversations, and how a dataset row lies on disk: one ShareGPT object per line."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+
+from tunesmith.store.files import replacing
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -92,12 +93,8 @@ def read_rows(path: Path) -> Iterator[Row]:
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Write rows whole or not at all; returns how many."""
     count = 0
-    partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
+    with replacing(path) as out:
         for row in rows:
-            out.write(row_to_json(row) + "\n")
+            out.write(f"{row_to_json(row)}\n".encode())
             count += 1
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
     return count

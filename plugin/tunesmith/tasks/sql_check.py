@@ -6,6 +6,8 @@ from tunesmith.errors import BadInput
 from tunesmith.tasks.sql_schema import Database, normal_name
 
 MAX_LENGTH = 10_000  # characters of a query
+# Queries come from models and uploads. Beside its own errors, sqlglot raises whatever its rules stumble over there
+# (AssertionError, KeyError, RecursionError), so that what it is asked is caught as Exception: none may end a run.
 # Functions that do something, or read what is no table. Their names differ; none is a part of a household's question.
 _ACTING = {
     *("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "load_file", "sleep", "benchmark"),
@@ -26,13 +28,12 @@ class WrongQuery(BadInput):
 def parse_query(sql: str, dialect: str) -> Any:
     """The tree of one reading query. Raises WrongQuery: sql_does_not_parse, sql_not_one_query, sql_not_read_only."""
     from sqlglot import exp, parse
-    from sqlglot.errors import SqlglotError
 
     if len(sql) > MAX_LENGTH:
         raise WrongQuery(f"The query is longer than {MAX_LENGTH} characters.", "sql_does_not_parse")
     try:
         found = [tree for tree in parse(sql, dialect=dialect) if tree is not None]
-    except (SqlglotError, RecursionError, ValueError) as error:
+    except Exception as error:
         raise WrongQuery(f"This is no {dialect} query: {sql[:80]!r}.", "sql_does_not_parse") from error
     if len(found) != 1:
         raise WrongQuery(f"There are {len(found)} statements, not one.", "sql_not_one_query")
@@ -54,26 +55,37 @@ def parse_query(sql: str, dialect: str) -> Any:
 
 def qualified(tree: Any, database: Database) -> Any:
     """A copy with every column's table written out. Raises WrongQuery (unknown_identifier)."""
-    from sqlglot import exp
-    from sqlglot.errors import SqlglotError
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.schema import MappingSchema
 
-    lacking = _unknown_tables(tree, database)
+    try:
+        lacking = _unknown_tables(tree, database)
+    except Exception as error:
+        raise WrongQuery("The names of its tables cannot be read.", "unknown_identifier", ["tables"]) from error
     if lacking:
         raise WrongQuery(f"The schema has no table {lacking[0]!r}.", "unknown_identifier", lacking)
-    schema = MappingSchema(database.columns, dialect=database.dialect, normalize=False)
     try:
+        schema = MappingSchema(database.columns, dialect=database.dialect, normalize=False)
         return qualify(
             tree.copy(), schema=schema, dialect=database.dialect, quote_identifiers=False, validate_qualify_columns=True
         )
-    except (SqlglotError, RecursionError, ValueError) as error:
-        known = {c.name for columns in database.tables.values() for c in columns}
-        known |= {normal_name(a.args["alias"], database.dialect) for a in tree.find_all(exp.Alias)}
-        used = [normal_name(c.this, database.dialect) for c in tree.find_all(exp.Column) if not c.is_star]
-        names = [name for name in dict.fromkeys(used) if name not in known]
+    except Exception as error:
+        names = _unknown_columns(tree, database)
         what = f"The schema has no column {names[0]!r}" if names else f"A column is not where the query says: {error}"
         raise WrongQuery(f"{what[:200]}.", "unknown_identifier", names or ["columns"]) from error
+
+
+def _unknown_columns(tree: Any, database: Database) -> list[str]:
+    """Columns that are neither in the schema nor named by the query; none when that cannot be told."""
+    from sqlglot import exp
+
+    known = {c.name for columns in database.tables.values() for c in columns}
+    try:
+        known |= {normal_name(a.args["alias"], database.dialect) for a in tree.find_all(exp.Alias)}
+        used = [normal_name(c.this, database.dialect) for c in tree.find_all(exp.Column) if not c.is_star]
+    except Exception:
+        return []
+    return [name for name in dict.fromkeys(used) if name not in known]
 
 
 def _unknown_tables(tree: Any, database: Database) -> list[str]:
@@ -87,6 +99,14 @@ def _unknown_tables(tree: Any, database: Database) -> list[str]:
         if not plain or normal_name(table.this, database.dialect) not in {*database.tables, *defined}:
             lacking.append(table.sql(database.dialect)[:80])
     return lacking
+
+
+def same_form(answer: Any, expected: Any, database: Database) -> bool:
+    """Whether both trees, as `qualified` made them, have the same normal form; False when one has none."""
+    try:
+        return normal_form(answer.copy(), database) == normal_form(expected.copy(), database)
+    except Exception:
+        return False
 
 
 def normal_form(tree: Any, database: Database) -> str:

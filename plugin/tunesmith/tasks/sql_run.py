@@ -14,12 +14,15 @@ from datetime import date, timedelta
 from random import Random
 from typing import Any
 
-from tunesmith.tasks.sql_schema import Column, Database
+from tunesmith.tasks.sql_schema import Column, Database, number
 
 SECONDS, MAX_ROWS, MAX_VALUE = 0.5, 1000, 100_000  # of one query; bytes of one value
 TRIALS, MADE_ROWS = 3, 24
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+
+# What SQLite makes of a table, a row or a query that it does not take; ValueError: a lone surrogate, or a NUL.
+_REFUSED = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError)
 
 Answers = Counter[tuple[Any, ...]]
 
@@ -27,13 +30,20 @@ Answers = Counter[tuple[Any, ...]]
 def same_answers(database: Database, answer: Any, expected: Any) -> bool | None:
     """Whether both trees give the same rows, as often, on every database; None when that shows nothing.
 
-    It shows nothing when the expected query fails, or finds nothing anywhere.
+    It shows nothing when the expected query fails, or finds nothing anywhere, or SQLite takes no such tables or rows.
     """
-    literals = _literals(expected) + _literals(answer)
-    queries = [tree.sql("sqlite", comments=False) for tree in (expected, answer)]
+    try:
+        literals = _literals(expected) + _literals(answer)
+        queries = [tree.sql("sqlite", comments=False) for tree in (expected, answer)]
+    except Exception:  # whatever sqlglot stumbles over while it writes a query
+        return None
     telling = False
     for rows in _fillings(database, literals):
-        with closing(_made(database, rows)) as connection:
+        try:
+            made = _made(database, rows)
+        except _REFUSED:
+            return None
+        with closing(made) as connection:
             wanted = run(connection, queries[0])
             if wanted is None:
                 return None
@@ -49,7 +59,7 @@ def run(connection: sqlite3.Connection, query: str) -> Answers | None:
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
     try:
         rows = connection.execute(query).fetchmany(MAX_ROWS + 1)
-    except (sqlite3.Error, sqlite3.Warning, OverflowError, MemoryError):
+    except _REFUSED:
         return None
     finally:
         connection.set_progress_handler(None, 0)
@@ -59,8 +69,20 @@ def run(connection: sqlite3.Connection, query: str) -> Answers | None:
 
 
 def _made(database: Database, rows: dict[str, list[dict[str, Any]]]) -> sqlite3.Connection:
-    """A database in memory that can only be read."""
+    """A database in memory that can only be read. Raises one of `_REFUSED` for what SQLite does not take."""
     connection = sqlite3.connect(":memory:")
+    try:
+        _fill(connection, database, rows)
+    except BaseException:
+        connection.close()
+        raise
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.set_authorizer(_may)
+    return connection
+
+
+def _fill(connection: sqlite3.Connection, database: Database, rows: dict[str, list[dict[str, Any]]]) -> None:
     for table, columns in database.tables.items():
         listed = ", ".join(f"{_quoted(c.name)} {_affinity(c.type)}" for c in columns)
         connection.execute(f"CREATE TABLE {_quoted(table)} ({listed})")
@@ -69,10 +91,6 @@ def _made(database: Database, rows: dict[str, list[dict[str, Any]]]) -> sqlite3.
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {_quoted(table)} ({names}) VALUES ({marks})", list(row.values()))  # noqa: S608
     connection.commit()
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    connection.set_authorizer(_may)
-    return connection
 
 
 def _may(action: int, first: str | None, second: str | None, *_: Any) -> int:
@@ -149,6 +167,6 @@ def _literals(tree: Any) -> list[Any]:
         if literal.is_string:
             found.append(str(literal.this).strip("%"))
         else:
-            value = float(literal.this)
+            value = float(number(literal.this) or 0)
             found.append(int(value) if value.is_integer() and abs(value) < 1e12 else min(value, 1e12))
     return found[:50]

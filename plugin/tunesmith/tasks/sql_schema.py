@@ -5,6 +5,8 @@ Nothing in a prompt is executed; statements are parsed, and what they say is kep
 
 import logging
 import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -56,25 +58,21 @@ def dialect_named(name: Any) -> str:
 def read_database(text: str, dialect: str) -> Database:
     """The database of a prompt's CREATE TABLE and INSERT statements (shared: do not change it).
 
-    Raises BadInput for a statement that does not parse, a table that comes twice, and when there is no table.
+    Raises BadInput for a statement that does not parse, a table or column that comes twice, and when there is no
+    table.
     """
-    from sqlglot import exp, parse_one
-    from sqlglot.errors import SqlglotError
-
     database = Database(dialect)
     for statement in statements(text):
         try:
-            tree = parse_one(statement, dialect=dialect)
-        except (SqlglotError, RecursionError) as error:
+            _read(database, statement)
+        except BadInput:
+            raise
+        except Exception as error:  # sqlglot also raises whatever its rules stumble over, as AssertionError
             raise BadInput(
                 f"The schema does not parse as {dialect}: {statement[:80]!r}.",
                 code="invalid_schema",
                 hint="Correct the CREATE TABLE statement, or set task.dialect.",
             ) from error
-        if isinstance(tree, exp.Create) and isinstance(tree.this, exp.Schema):
-            _add_table(database, tree.this)
-        elif isinstance(tree, exp.Insert):
-            _add_rows(database, tree)
     if not database.tables:
         raise BadInput(
             "The prompt shows no CREATE TABLE statement.",
@@ -82,6 +80,16 @@ def read_database(text: str, dialect: str) -> Database:
             hint="Put the tables into the prompt, or into the recipe as task.ddl.",
         )
     return database
+
+
+def _read(database: Database, statement: str) -> None:
+    from sqlglot import exp, parse_one
+
+    tree = parse_one(statement, dialect=database.dialect)
+    if isinstance(tree, exp.Create) and isinstance(tree.this, exp.Schema):
+        _add_table(database, tree.this)
+    elif isinstance(tree, exp.Insert):
+        _add_rows(database, tree)
 
 
 def statements(text: str) -> list[str]:
@@ -144,6 +152,12 @@ def _add_table(database: Database, schema: Any) -> None:
         target = reference.find(exp.Table) if reference else None
         refers_to = normal_name(target.this, database.dialect) if target else foreign.get(column, "")
         columns.append(Column(column, kind.sql(database.dialect) if kind else "", key, nullable, refers_to))
+    # SQLite compares even quoted names without their case, and the answers are compared in it.
+    named = Counter(c.name.casefold() if database.dialect == "sqlite" else c.name for c in columns)
+    if twice := [column for column, times in named.items() if times > 1]:
+        raise BadInput(
+            f"The table {name!r} has the column {twice[0]!r} twice.", code="invalid_schema", hint="Name it once."
+        )
     if not columns:
         raise BadInput(f"The table {name!r} has no columns.", code="invalid_schema", hint="List its columns.")
     database.tables[name] = columns
@@ -177,7 +191,8 @@ def _add_rows(database: Database, insert: Any) -> None:
     kept = database.rows.setdefault(name, [])
     for row in values.expressions[:MAX_ROWS]:
         cells = dict(zip(names, map(_value, row.expressions), strict=False))
-        kept.append({column: value for column, value in cells.items() if column in known})
+        if shown := {column: value for column, value in cells.items() if column in known}:
+            kept.append(shown)
 
 
 def _value(node: Any) -> Any:
@@ -193,7 +208,14 @@ def _value(node: Any) -> Any:
         return None
     if node.is_string:
         return str(node.this)
-    try:
-        return int(node.this)
-    except ValueError:
-        return float(node.this)
+    return number(node.this)
+
+
+def number(text: str) -> int | float | None:
+    """The value of a numeric literal, as SQLite takes it: beyond 64 bits a float. None when it is none, as `1e`."""
+    for kind in (int, float):
+        with suppress(ValueError):  # int: also one of more than 4300 digits
+            value = kind(text)
+            if isinstance(value, float) or -(2**63) <= value < 2**63:
+                return value
+    return None

@@ -10,7 +10,7 @@ from tunesmith.tasks.base import Constraint, Score, insert_turns
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.document import Document
 from tunesmith.tasks.prompting import neutral
-from tunesmith.tasks.sql_check import WrongQuery, normal_form, parse_query, qualified
+from tunesmith.tasks.sql_check import WrongQuery, parse_query, qualified, same_form
 from tunesmith.tasks.sql_run import same_answers
 from tunesmith.tasks.sql_schema import CLOSE, OPEN, Database, dialect_named, read_database, statements
 
@@ -129,7 +129,7 @@ class TextToSql:
             right = qualified(parse_query(expected, self.dialect), database)
         except WrongQuery:
             return " ".join(answer.split()).casefold() == " ".join(expected.split()).casefold()
-        if normal_form(tree.copy(), database) == normal_form(right.copy(), database):
+        if same_form(tree, right, database):
             return True
         if self.dialect != "sqlite" or bool(right.args.get("order")) != bool(tree.args.get("order")):
             return False

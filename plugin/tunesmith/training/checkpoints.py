@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+from tunesmith.store.files import flush, write_json
 
 MANIFEST = "complete.json"
 KEEP = 2
@@ -26,16 +27,9 @@ def seal(folder: Path, extra: dict[str, Any] | None = None) -> None:
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
         data = path.read_bytes()
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        flush(path)
         files[str(path.relative_to(folder))] = [len(data), hashlib.sha256(data).hexdigest()]
-    partial = folder / (MANIFEST + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        json.dump({"files": files, **(extra or {})}, out)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(folder / MANIFEST)
+    write_json(folder / MANIFEST, {"files": files, **(extra or {})}, indent=None)
 
 
 def manifest(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import BadInput
+from tunesmith.store.files import write_text
 
 Auto = Literal["auto"]
 
@@ -190,9 +191,7 @@ class Plan(BaseModel):
         return min(1.0, done + (1 - done) * (step - since) / max(1, total - since))
 
     def save(self, path: Path) -> None:
-        partial = path.with_suffix(".json.partial")
-        partial.write_text(self.model_dump_json(indent=2), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, self.model_dump_json(indent=2))
 
     @classmethod
     def load(cls, path: Path) -> "Plan | None":

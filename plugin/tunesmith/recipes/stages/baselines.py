@@ -15,7 +15,7 @@ from tunesmith.recipes.stages.export import quantization_of
 from tunesmith.recipes.stages.shared import rows_of
 from tunesmith.serving import base_models, export
 from tunesmith.serving.targets.base import Candidate, Endpoint, Target
-from tunesmith.store.artifacts import read_json, write_json
+from tunesmith.store.files import read_json, write_json
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row, row_to_json
 

@@ -10,6 +10,7 @@ from tunesmith.datasets.splits import PREFERENCES
 from tunesmith.datasets.suggestions import Preference
 from tunesmith.errors import BadInput
 from tunesmith.recipes.context import Context
+from tunesmith.store.files import write_text
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row, read_rows
 
@@ -30,7 +31,7 @@ def write(context: Context, task: Task | None, folder: Path, made: Sequence[Row]
     lines += [line for pair in pairs if task and pair.document.id in trained and (line := _line(task, pair))]
     if lines:
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / f"{PREFERENCES}.jsonl").write_text(content, encoding="utf-8")
+        write_text(folder / f"{PREFERENCES}.jsonl", content)
     context.say(f"{len(lines)} preference pairs of corrected answers.")
     return len(lines)
 

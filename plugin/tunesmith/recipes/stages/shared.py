@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tunesmith.jobs import queue
 from tunesmith.recipes.context import Context
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.targets.base import Candidate
@@ -16,8 +15,7 @@ _ROOM = 64
 
 def job_folder(context: Context, kind: str) -> Path:
     """The folder of another stage of this run."""
-    jobs = queue.jobs_of(context.workspace.database, context.run.id)
-    return context.workspace.artifacts.job(next(job.id for job in jobs if job.kind == kind))
+    return context.workspace.artifacts.job(next(job.id for job in context.jobs() if job.kind == kind))
 
 
 def candidate(context: Context) -> Candidate:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig
 
 from tunesmith.errors import BadInput
+from tunesmith.store.files import put_in_place, write_json
 from tunesmith.tasks.conversation import read_rows
 from tunesmith.training import checkpoints
 from tunesmith.training.backends.base import Interrupted, Report, ShouldStop, TrainResult, TrainSpec
@@ -208,7 +209,7 @@ def _finish(
     (partial / "README.md").unlink(missing_ok=True)
     if final.exists():
         shutil.rmtree(final)
-    partial.rename(final)
+    put_in_place(partial, final)
     last = trainer.step_losses[-max(1, plan.final_steps // 10) :]
     result = TrainResult(
         adapter_dir=final,
@@ -225,9 +226,7 @@ def _finish(
         "trained_tokens": result.trained_tokens,
         "losses": trainer.step_losses,
     }
-    partial_metrics = spec.output_dir / "metrics.json.partial"
-    partial_metrics.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    partial_metrics.replace(spec.output_dir / METRICS)
+    write_json(spec.output_dir / METRICS, metrics, indent=1)
     return result
 
 
