@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from tunesmith.api import tool_calls
 from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.errors import Unavailable
 from tunesmith.evaluation.answers import REFUSED, refusal
@@ -25,7 +26,7 @@ from tunesmith.tasks.tool_use import ToolUse
 
 Turn = Callable[[dict[str, Any]], dict[str, Any]]
 
-router = APIRouter(prefix="/v1/chat", tags=[OPENAI])
+router = APIRouter(prefix="/v1/chat", tags=[OPENAI], route_class=SafeRoute)
 
 
 class ChatRequest(BaseModel):

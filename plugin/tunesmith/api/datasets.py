@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.files import chunks_of
 from tunesmith.api.recipes import RunObject
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.datasets import export
 from tunesmith.datasets.formats.columns import parse_mapping
@@ -21,7 +22,7 @@ from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.recipes import datasets, runs, views
 from tunesmith.recipes.schema import DEFAULT_BASE, TaskSpec
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=SafeRoute)
 
 
 class DatasetObject(BaseModel):

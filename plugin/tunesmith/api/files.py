@@ -9,11 +9,12 @@ from pydantic import BaseModel
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Deleted, Page, page
 from tunesmith.recipes import files
 from tunesmith.store.tables import File
 
-router = APIRouter(prefix="/v1/files", tags=[OPENAI])
+router = APIRouter(prefix="/v1/files", tags=[OPENAI], route_class=SafeRoute)
 
 
 class FileObject(BaseModel):

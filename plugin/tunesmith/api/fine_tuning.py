@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open, Page, page
-from tunesmith.api.streams import stream_events, wants_stream
+from tunesmith.api.streams import event_number, stream_events, wants_stream
 from tunesmith.errors import NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import fine_tuning, runs
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=[OPENAI])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=[OPENAI], route_class=SafeRoute)
 
 Auto = Literal["auto"]
 
@@ -168,10 +169,10 @@ def list_events(
     if wants_stream(request, stream):
         response: StreamingResponse = stream_events(workspace, request, run.id, fine_tuning.event_view)
         return response
-    before = (after or "0").removeprefix("ftevent-")
-    if not before.isdecimal():
+    before = event_number((after or "0").removeprefix("ftevent-"))
+    if before is None:
         raise NotFound(f"There is no event {after!r}.", hint="Send the last_id of the page before.", param="after")
-    found = events.read(workspace.database, run.id, after=int(before), limit=limit + 1, newest_first=True)
+    found = events.read(workspace.database, run.id, after=before, limit=limit + 1, newest_first=True)
     return page([fine_tuning.event_view(event) for event in found], limit)
 
 

@@ -6,11 +6,13 @@ from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, PoolDep, WorkspaceDep
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.datasets.library import Library
+from tunesmith.json_safely import MAX_INTEGER
 from tunesmith.recipes import suggest
 
-router = APIRouter(prefix="/v1/library", tags=["library"])
+router = APIRouter(prefix="/v1/library", tags=["library"], route_class=SafeRoute)
 
 
 class SyncRequest(BaseModel):
@@ -52,7 +54,7 @@ class SuggestionRequest(BaseModel):
         },
     )
 
-    document: int = Field(ge=1)
+    document: int = Field(ge=1, le=MAX_INTEGER)
     model: str
     answer: dict[str, Any] = Field(min_length=1)
 
@@ -91,7 +93,7 @@ def sync_library(workspace: WorkspaceDep, body: Annotated[SyncRequest, Body(defa
 )
 def suggest_values(
     workspace: WorkspaceDep,
-    document: Annotated[int, Path(ge=1)],
+    document: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
     body: Annotated[SuggestRequest, Body()],
     pool: PoolDep,
 ) -> Any:

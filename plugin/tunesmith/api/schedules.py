@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, StringConstrai
 
 from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
 from tunesmith.api.recipes import RunObject
+from tunesmith.api.routing import SafeRoute
 from tunesmith.recipes import schedules, views
 from tunesmith.recipes.schema import Name
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=SafeRoute)
 
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.api.dependencies import CallerDep, CanAdmin, WorkspaceDep, needs
 from tunesmith.api.keys import Caller
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import webhooks
 from tunesmith.recipes.notices import Event
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=SafeRoute)
 
 _URL = "https://n8n.example.org/webhook/tuned"
 _OBJECT: dict[str, Any] = {
