@@ -299,3 +299,23 @@ def test_refusals_keep_the_headers_that_they_came_with(client: TestClient) -> No
         assert response.status_code == status
         assert {name: response.headers[name] for name in headers} == headers
     assert client.get("/v1/models", headers={"Authorization": ""}).headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/fine_tuning/jobs", {"model": "m", "training_file": "f", "seed": False}),
+        ("POST", "/v1/fine_tuning/jobs", {"model": "m", "training_file": "f", "hyperparameters": {"n_epochs": True}}),
+        ("POST", "/v1/library/sync", {"full": 0}),
+        ("POST", "/v1/library/suggestions", {"document": True, "model": "m", "answer": {"a": 1}}),
+        ("POST", "/v1/webhooks", {"url": "http://127.0.0.1:1", "events": ["run.failed"], "enabled": 0}),
+        ("POST", "/v1/schedules", {"name": "a", "recipe": "a", "every": "1d", "minimum_new_documents": True}),
+        ("POST", "/v1/recipes", {"name": "a", "sources": [{"file": "f"}], "seed": False}),
+        ("POST", "/v1/recipes", {"name": "a", "sources": [{"file": "f"}], "evaluation": {"baselines": 1.0}}),
+        ("POST", "/v1/tools/create_fine_tuning_job", {"training_file": "f", "n_epochs": True}),
+    ],
+)
+def test_true_is_no_number_and_0_is_not_false(client: TestClient, method: str, path: str, body: Any) -> None:
+    response = client.request(method, path, json=body)
+    refused(response, 422)
+    assert "true or false" in response.text

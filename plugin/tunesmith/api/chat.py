@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import httpx
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.api import tool_calls
@@ -23,13 +23,14 @@ from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.tool_use import ToolUse
+from tunesmith.typed import Typed
 
 Turn = Callable[[dict[str, Any]], dict[str, Any]]
 
 router = APIRouter(prefix="/v1/chat", tags=[OPENAI], route_class=SafeRoute)
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Typed):
     """Everything that OpenAI's chat completions take is passed on to the model's server."""
 
     model_config = ConfigDict(

@@ -15,13 +15,14 @@ from tunesmith.api.streams import event_number, stream_events, wants_stream
 from tunesmith.errors import NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import fine_tuning, runs
+from tunesmith.typed import Typed
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=[OPENAI], route_class=SafeRoute)
 
 Auto = Literal["auto"]
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(Typed):
     """Whatever is "auto" is chosen from the data and the machine; the job then shows what was chosen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -43,7 +44,7 @@ class Method(BaseModel):
     reinforcement: dict[str, Any] | None = None
 
 
-class CreateJob(BaseModel):
+class CreateJob(Typed):
     """Fields that OpenAI has and a local service cannot honour (integrations) are accepted and ignored."""
 
     model_config = ConfigDict(

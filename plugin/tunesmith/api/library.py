@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, PoolDep, WorkspaceDep
 from tunesmith.api.routing import SafeRoute
@@ -11,11 +11,12 @@ from tunesmith.api.schemas import Open
 from tunesmith.datasets.library import Library
 from tunesmith.json_safely import MAX_INTEGER
 from tunesmith.recipes import suggest
+from tunesmith.typed import Typed
 
 router = APIRouter(prefix="/v1/library", tags=["library"], route_class=SafeRoute)
 
 
-class SyncRequest(BaseModel):
+class SyncRequest(Typed):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"full": False}]})
 
     full: bool = Field(False, description="Fetch everything anew and compare all ids.")
@@ -35,7 +36,7 @@ class LibraryObject(Open):
     last_sync: dict[str, Any]
 
 
-class SuggestRequest(BaseModel):
+class SuggestRequest(Typed):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"model": "household-extractor", "write": ["amount", "date"]}]}
     )
@@ -46,7 +47,7 @@ class SuggestRequest(BaseModel):
     dry_run: bool = Field(False, description="Say what would be written; write nothing.")
 
 
-class SuggestionRequest(BaseModel):
+class SuggestionRequest(Typed):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={

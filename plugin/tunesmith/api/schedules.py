@@ -10,6 +10,7 @@ from tunesmith.api.recipes import RunObject
 from tunesmith.api.routing import SafeRoute
 from tunesmith.recipes import schedules, views
 from tunesmith.recipes.schema import Name
+from tunesmith.typed import Typed
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=SafeRoute)
 
@@ -44,7 +45,7 @@ class QuietHours(BaseModel):
     to: Clock
 
 
-class Wake(BaseModel):
+class Wake(Typed):
     """Wake-on-LAN: the packet is sent when a run is queued."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +59,7 @@ class Wake(BaseModel):
         return str(value) if value else None
 
 
-class ScheduleChanges(BaseModel):
+class ScheduleChanges(Typed):
     """What is left out stays as it is. A new cron replaces every, and the other way round."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": False}]})

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from tunesmith.datasets.options import DatasetOptions
 from tunesmith.datasets.synthetic.options import SyntheticOptions
+from tunesmith.typed import Typed
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
 
-class _Strict(BaseModel):
+class _Strict(Typed, BaseModel):
     """A misspelt key is an error, never silently the default."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
