@@ -15,8 +15,9 @@ from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
+from tunesmith.api.streams import STREAMS
 from tunesmith.errors import Unavailable
-from tunesmith.evaluation.answers import REFUSED, refusal
+from tunesmith.evaluation.answers import blames_request, refusal
 from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
@@ -53,7 +54,13 @@ class Completion(Open):
     choices: list[dict[str, Any]]
 
 
-@router.post("/completions", operation_id="create_chat_completion", dependencies=[CanRead], response_model=Completion)
+@router.post(
+    "/completions",
+    operation_id="create_chat_completion",
+    dependencies=[CanRead],
+    response_model=Completion,
+    responses=STREAMS,
+)
 async def create_chat_completion(
     workspace: WorkspaceDep,
     body: Annotated[ChatRequest, Body()],
@@ -123,7 +130,7 @@ async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
         content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
-    if response.status_code in REFUSED:
+    if blames_request(response):
         raise refusal(response)
     if response.status_code != 200:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")

@@ -11,7 +11,7 @@ from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, Worksp
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open, Page, page
-from tunesmith.api.streams import event_number, stream_events, wants_stream
+from tunesmith.api.streams import STREAMS, event_number, stream_events, wants_stream
 from tunesmith.errors import NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import fine_tuning, runs
@@ -155,7 +155,11 @@ def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
 
 
 @router.get(
-    "/{job_id}/events", operation_id="list_fine_tuning_events", dependencies=[CanRead], response_model=Page[EventObject]
+    "/{job_id}/events",
+    operation_id="list_fine_tuning_events",
+    dependencies=[CanRead],
+    response_model=Page[EventObject],
+    responses=STREAMS,
 )
 def list_events(
     workspace: WorkspaceDep,

@@ -61,7 +61,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         403: "The key lacks a scope.",
         404: "There is no such thing.",
         409: "It cannot be done in this state.",
+        413: "The request is too large.",
         422: "A parameter is missing, misspelt or of the wrong type.",
+        503: "Another system that this needs is away; the hint says which.",
+        507: "The disk is full.",
     }.items()
 }
 

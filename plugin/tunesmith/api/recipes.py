@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open, Page, page
-from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
+from tunesmith.api.streams import STREAMS, stream_events, wait_for_end, wants_stream
 from tunesmith.errors import Forbidden
 from tunesmith.jobs import events, queue
 from tunesmith.json_safely import MAX_INTEGER
@@ -138,6 +138,7 @@ async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[
     operation_id="list_run_events",
     dependencies=[CanRead],
     response_model=RunEventList,
+    responses=STREAMS,
     tags=["runs"],
 )
 def list_run_events(

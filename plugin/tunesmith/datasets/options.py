@@ -79,12 +79,12 @@ class DatasetOptions(Typed):
     )
     mix: Mix | None = Field(None, description="A dataset's name, or settings: general rows against forgetting.")
 
-    @field_validator("hard_negatives", mode="before")
+    @field_validator("hard_negatives", mode="before", json_schema_input_type=AskedFirst | bool | None)
     @classmethod
     def _usual(cls, value: Any) -> Any:
         return ({} if value else None) if isinstance(value, bool) else value
 
-    @field_validator("mix", mode="before")
+    @field_validator("mix", mode="before", json_schema_input_type=Mix | str | None)
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         return {"dataset": value} if isinstance(value, str) else value
