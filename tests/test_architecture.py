@@ -21,7 +21,7 @@ FLOORS = [
     {"serving", "datasets", "training"},
     {"tasks", "jobs"},
     {"store"},
-    {"settings", "errors", "registry"},
+    {"settings", "errors", "registry", "json_safely", "typed"},
 ]
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 

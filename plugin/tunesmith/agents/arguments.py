@@ -6,10 +6,11 @@ Some agents strip ranges, defaults and examples from a schema, so each descripti
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tunesmith.recipes.schema import DEFAULT_BASE, Name
 from tunesmith.recipes.stages import Stage
+from tunesmith.typed import Typed
 
 MAX_ROWS_TEXT = 2_000_000  # characters that upload_training_rows takes
 MAX_WAIT_S = 60
@@ -29,7 +30,7 @@ def _example(arguments: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [arguments]})
 
 
-class Arguments(BaseModel):
+class Arguments(Typed):
     """`null` means the default, as callers that must send every argument need it."""
 
     model_config = ConfigDict(extra="forbid")

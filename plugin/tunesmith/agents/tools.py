@@ -11,9 +11,10 @@ from tunesmith.agents.operations import OPERATIONS
 from tunesmith.agents.schemas import flat_answer, strict
 from tunesmith.api.dependencies import CallerDep, CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import RESPONSES, Problem
+from tunesmith.api.routing import SafeRoute
 from tunesmith.errors import NotFound
 
-router = APIRouter(prefix="/v1/tools", tags=["tools"])
+router = APIRouter(prefix="/v1/tools", tags=["tools"], route_class=SafeRoute)
 
 
 class Function(BaseModel):

@@ -7,28 +7,31 @@ from typing import Annotated, Any
 import httpx
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.api import tool_calls
 from tunesmith.api.dependencies import CanRead, ClientDep, PoolDep, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
+from tunesmith.api.streams import STREAMS
 from tunesmith.errors import Unavailable
-from tunesmith.evaluation.answers import REFUSED, refusal
+from tunesmith.evaluation.answers import blames_request, refusal
 from tunesmith.recipes import answering, models
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.tool_use import ToolUse
+from tunesmith.typed import Typed
 
 Turn = Callable[[dict[str, Any]], dict[str, Any]]
 
-router = APIRouter(prefix="/v1/chat", tags=[OPENAI])
+router = APIRouter(prefix="/v1/chat", tags=[OPENAI], route_class=SafeRoute)
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Typed):
     """Everything that OpenAI's chat completions take is passed on to the model's server."""
 
     model_config = ConfigDict(
@@ -51,7 +54,13 @@ class Completion(Open):
     choices: list[dict[str, Any]]
 
 
-@router.post("/completions", operation_id="create_chat_completion", dependencies=[CanRead], response_model=Completion)
+@router.post(
+    "/completions",
+    operation_id="create_chat_completion",
+    dependencies=[CanRead],
+    response_model=Completion,
+    responses=STREAMS,
+)
 async def create_chat_completion(
     workspace: WorkspaceDep,
     body: Annotated[ChatRequest, Body()],
@@ -121,7 +130,7 @@ async def whole(response: httpx.Response, name: str) -> dict[str, Any]:
         content: dict[str, Any] = response.json()
     except ValueError as error:
         raise Unavailable(f"{name} answered with something that is not JSON: {raw[:120]!r}") from error
-    if response.status_code in REFUSED:
+    if blames_request(response):
         raise refusal(response)
     if response.status_code != 200:
         raise Unavailable(f"{name} answered HTTP {response.status_code}: {raw[:300].decode(errors='replace')}")

@@ -5,14 +5,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
-from tunesmith.api.files import chunks_of
+from tunesmith.api.files import EXAMPLE, chunks_of
 from tunesmith.api.recipes import RunObject
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.datasets import export
 from tunesmith.datasets.formats.columns import parse_mapping
@@ -20,8 +21,13 @@ from tunesmith.datasets.report import GateResult, Rejected
 from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.recipes import datasets, runs, views
 from tunesmith.recipes.schema import DEFAULT_BASE, TaskSpec
+from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=SafeRoute)
+
+
+class Markdown(PlainTextResponse):
+    media_type = "text/markdown"
 
 
 class DatasetObject(BaseModel):
@@ -52,7 +58,7 @@ class ImportReport(Open):
     passed: bool
 
 
-class SynthesizeDataset(BaseModel):
+class SynthesizeDataset(Typed):
     """What is written, and for which task. The teacher's endpoint is a setting of the service."""
 
     model_config = ConfigDict(
@@ -107,7 +113,7 @@ def list_dataset_versions(workspace: WorkspaceDep, name: str) -> Any:
 def import_dataset(
     workspace: WorkspaceDep,
     name: str,
-    file: UploadFile,
+    file: Annotated[UploadFile, File(description="JSONL, JSON, CSV or Parquet.", examples=[EXAMPLE])],
     mapping: Annotated[
         str,
         Form(
@@ -185,7 +191,7 @@ def diff_datasets(
     return datasets.diff_datasets(workspace, name, old, new)
 
 
-@router.get("/{name}/card", operation_id="get_dataset_card", dependencies=[CanRead], response_class=PlainTextResponse)
+@router.get("/{name}/card", operation_id="get_dataset_card", dependencies=[CanRead], response_class=Markdown)
 def get_dataset_card(
     workspace: WorkspaceDep,
     name: str,
@@ -193,6 +199,6 @@ def get_dataset_card(
     licence: Annotated[
         str | None, Query(max_length=200, description="What the card says of the licence.", examples=["CC-BY-4.0"])
     ] = None,
-) -> PlainTextResponse:
+) -> Markdown:
     """The data card in Markdown."""
-    return PlainTextResponse(datasets.dataset_card(workspace, name, version, licence), media_type="text/markdown")
+    return Markdown(datasets.dataset_card(workspace, name, version, licence))

@@ -1,13 +1,16 @@
-"""What the OpenAPI document needs beyond what FastAPI writes: examples of parameters, and the errors of each route."""
+"""What the OpenAPI document needs beyond what FastAPI writes: examples of parameters, errors of each route, links."""
 
 from typing import Any
 
+from tunesmith.api.links import add_links
 from tunesmith.api.problems import OPENAI, OpenAIError, OpenAIProblem, Problem
 
 ID = "0123456789ab"
 KNOWN: dict[str, Any] = {
     "after": None,  # the id of the last item of the page before; a first call leaves it out
     "job_id": f"ftjob-{ID}",
+    "webhook_id": "wh_0123456789abcdef",
+    "delivery_id": f"dlv-{ID}",
     "document": 12,
     "stage": "train",
     "version": f"run-{ID}",
@@ -15,6 +18,13 @@ KNOWN: dict[str, Any] = {
     "artifact": "gguf",
     "recipe": "household-documents",
     "Idempotency-Key": "receipts-2024-05-01",
+}
+NAMES = {  # of what the examples make
+    "recipes": "household-documents",
+    "datasets": "household-documents",
+    "models": "household-extractor",
+    "schedules": "nightly",
+    "tools": "get_run",
 }
 
 
@@ -28,19 +38,21 @@ def finished(document: dict[str, Any]) -> dict[str, Any]:
         for field in schema.get("properties", {}).values():
             if field.get("contentMediaType") == "application/octet-stream":
                 field["format"] = "binary"  # how generators of clients know a file
-    for path in document["paths"].values():
-        for operation in path.values():
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
             for parameter in operation.get("parameters", []):
-                _exemplify(parameter)
+                _exemplify(parameter, path)
             if OPENAI in operation.get("tags", []):
                 _answer_as_openai(operation["responses"])
+    add_links(document["paths"])
     return document
 
 
-def _exemplify(parameter: dict[str, Any]) -> None:
-    if "example" in parameter or "examples" in parameter or "default" in parameter.get("schema", {}):
+def _exemplify(parameter: dict[str, Any], path: str) -> None:
+    if {"example", "examples"} & {*parameter, *parameter["schema"]} or "default" in parameter["schema"]:
         return
-    example = KNOWN.get(parameter["name"], _by_name(parameter["name"]))
+    name = parameter["name"]
+    example = NAMES.get(path.split("/")[2]) if name == "name" else KNOWN.get(name, _by_name(name))
     if example is not None:
         parameter["example"] = example
 
@@ -52,7 +64,5 @@ def _answer_as_openai(responses: dict[str, Any]) -> None:
 
 
 def _by_name(name: str) -> str | None:
-    """`schedule_id` → schedule-0123456789ab; `name` → a name."""
-    if name.endswith("_id"):
-        return f"{name.removesuffix('_id').replace('_', '')}-{ID}"
-    return "household-documents" if name.endswith("name") else None
+    """`file_id` → file-0123456789ab."""
+    return f"{name.removesuffix('_id')}-{ID}" if name.endswith("_id") else None

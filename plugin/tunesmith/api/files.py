@@ -3,17 +3,25 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Deleted, Page, page
 from tunesmith.recipes import files
-from tunesmith.store.tables import File
+from tunesmith.store import tables
 
-router = APIRouter(prefix="/v1/files", tags=[OPENAI])
+router = APIRouter(prefix="/v1/files", tags=[OPENAI], route_class=SafeRoute)
+
+EXAMPLE = (  # short, and two rows: what differs in the answers is what is learnt
+    '{"messages": [{"role": "user", "content": "Corner Books TOTAL 4.20"}, '
+    '{"role": "assistant", "content": "4.20"}]}\n'
+    '{"messages": [{"role": "user", "content": "Mill Bakery TOTAL 3.10"}, '
+    '{"role": "assistant", "content": "3.10"}]}\n'
+)
 
 
 class FileObject(BaseModel):
@@ -27,7 +35,7 @@ class FileObject(BaseModel):
     report: dict[str, Any] = {}
 
 
-def view(file: File) -> dict[str, Any]:
+def view(file: tables.File) -> dict[str, Any]:
     return {
         "id": file.id,
         "bytes": file.bytes,
@@ -46,7 +54,7 @@ def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
 def create_file(
     workspace: WorkspaceDep,
-    file: UploadFile,
+    file: Annotated[UploadFile, File(description="JSONL: one example a line.", examples=[EXAMPLE])],
     purpose: Annotated[str, Form()] = "fine-tune",
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
@@ -73,7 +81,13 @@ def get_file(workspace: WorkspaceDep, file_id: str) -> Any:
     return view(files.get_file(workspace, file_id))
 
 
-@router.get("/{file_id}/content", operation_id="get_file_content", dependencies=[CanRead])
+@router.get(
+    "/{file_id}/content",
+    operation_id="get_file_content",
+    dependencies=[CanRead],
+    response_class=FileResponse,
+    responses={200: {"description": "The file.", "content": {"application/jsonl": {}}}},
+)
 def get_file_content(workspace: WorkspaceDep, file_id: str) -> FileResponse:
     """What was uploaded, byte by byte."""
     file = files.get_file(workspace, file_id)

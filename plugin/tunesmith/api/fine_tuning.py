@@ -9,18 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open, Page, page
-from tunesmith.api.streams import stream_events, wants_stream
+from tunesmith.api.streams import STREAMS, event_number, stream_events, wants_stream
 from tunesmith.errors import NotFound
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import fine_tuning, runs
+from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=[OPENAI])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=[OPENAI], route_class=SafeRoute)
 
 Auto = Literal["auto"]
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(Typed):
     """Whatever is "auto" is chosen from the data and the machine; the job then shows what was chosen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,7 +44,7 @@ class Method(BaseModel):
     reinforcement: dict[str, Any] | None = None
 
 
-class CreateJob(BaseModel):
+class CreateJob(Typed):
     """Fields that OpenAI has and a local service cannot honour (integrations) are accepted and ignored."""
 
     model_config = ConfigDict(
@@ -153,7 +155,11 @@ def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
 
 
 @router.get(
-    "/{job_id}/events", operation_id="list_fine_tuning_events", dependencies=[CanRead], response_model=Page[EventObject]
+    "/{job_id}/events",
+    operation_id="list_fine_tuning_events",
+    dependencies=[CanRead],
+    response_model=Page[EventObject],
+    responses=STREAMS,
 )
 def list_events(
     workspace: WorkspaceDep,
@@ -168,10 +174,10 @@ def list_events(
     if wants_stream(request, stream):
         response: StreamingResponse = stream_events(workspace, request, run.id, fine_tuning.event_view)
         return response
-    before = (after or "0").removeprefix("ftevent-")
-    if not before.isdecimal():
+    before = event_number((after or "0").removeprefix("ftevent-"))
+    if before is None:
         raise NotFound(f"There is no event {after!r}.", hint="Send the last_id of the page before.", param="after")
-    found = events.read(workspace.database, run.id, after=int(before), limit=limit + 1, newest_first=True)
+    found = events.read(workspace.database, run.id, after=before, limit=limit + 1, newest_first=True)
     return page([fine_tuning.event_view(event) for event in found], limit)
 
 

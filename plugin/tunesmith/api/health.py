@@ -9,10 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tunesmith import __version__
 from tunesmith.api.dependencies import WorkspaceDep
+from tunesmith.api.routing import SafeRoute
 from tunesmith.errors import DiskFull
 from tunesmith.serving import readiness
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=SafeRoute)
 _OPEN: dict[str, Any] = {"security": []}  # no key is needed
 
 

@@ -3,17 +3,20 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, PoolDep, WorkspaceDep
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.datasets.library import Library
+from tunesmith.json_safely import MAX_INTEGER
 from tunesmith.recipes import suggest
+from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/library", tags=["library"])
+router = APIRouter(prefix="/v1/library", tags=["library"], route_class=SafeRoute)
 
 
-class SyncRequest(BaseModel):
+class SyncRequest(Typed):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"full": False}]})
 
     full: bool = Field(False, description="Fetch everything anew and compare all ids.")
@@ -33,7 +36,7 @@ class LibraryObject(Open):
     last_sync: dict[str, Any]
 
 
-class SuggestRequest(BaseModel):
+class SuggestRequest(Typed):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"model": "household-extractor", "write": ["amount", "date"]}]}
     )
@@ -44,7 +47,7 @@ class SuggestRequest(BaseModel):
     dry_run: bool = Field(False, description="Say what would be written; write nothing.")
 
 
-class SuggestionRequest(BaseModel):
+class SuggestionRequest(Typed):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
@@ -52,7 +55,7 @@ class SuggestionRequest(BaseModel):
         },
     )
 
-    document: int = Field(ge=1)
+    document: int = Field(ge=1, le=MAX_INTEGER)
     model: str
     answer: dict[str, Any] = Field(min_length=1)
 
@@ -91,7 +94,7 @@ def sync_library(workspace: WorkspaceDep, body: Annotated[SyncRequest, Body(defa
 )
 def suggest_values(
     workspace: WorkspaceDep,
-    document: Annotated[int, Path(ge=1)],
+    document: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
     body: Annotated[SuggestRequest, Body()],
     pool: PoolDep,
 ) -> Any:

@@ -11,13 +11,14 @@ from starlette.background import BackgroundTask
 
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Deleted, Open
 from tunesmith.recipes import artifacts, models
 from tunesmith.serving import base_models
 
-openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI])
-router = APIRouter(prefix="/v1/models", tags=["models"])
-base_router = APIRouter(prefix="/v1/base_models", tags=["models"])
+openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI], route_class=SafeRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=SafeRoute)
+base_router = APIRouter(prefix="/v1/base_models", tags=["models"], route_class=SafeRoute)
 
 
 class ModelObject(Open):

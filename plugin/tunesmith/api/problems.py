@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from tunesmith.errors import TunesmithError, as_disk_full
 
@@ -59,11 +61,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         403: "The key lacks a scope.",
         404: "There is no such thing.",
         409: "It cannot be done in this state.",
+        413: "The request is too large.",
         422: "A parameter is missing, misspelt or of the wrong type.",
+        503: "Another system that this needs is away; the hint says which.",
+        507: "The disk is full.",
     }.items()
 }
 
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _KNOWN = {413: ("too_large", "Send less at once; a large file is uploaded to /v1/files as a form.")}
 
 
@@ -77,9 +83,15 @@ def install(app: FastAPI) -> None:
 
 
 def answer(
-    request: Request, status: int, code: str, message: str, hint: str | None = None, param: str | None = None
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    hint: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {**({"WWW-Authenticate": "Bearer"} if status == 401 else {}), **(headers or {})}
     if OPENAI in getattr(request.scope.get("route"), "tags", []):
         kind = "invalid_request_error" if status < 500 else "server_error"
         text = f"{message} {hint}" if hint else message
@@ -111,7 +123,17 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code, hint = _KNOWN.get(error.status_code, (f"http_{error.status_code}", "See /docs."))
-    return answer(request, error.status_code, code, str(error.detail), hint)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(allowed := _allowed(request))
+        hint = f"Use {' or '.join(allowed)}."
+    return answer(request, error.status_code, code, str(error.detail), hint, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that a path has: of all its routes, where an exception names those of the first alone."""
+    routes, scope = request.app.router.routes, dict(request.scope)
+    return [m for m in _METHODS if any(r.matches({**scope, "method": m})[0] == Match.FULL for r in routes)]
 
 
 async def _on_failed_write(request: Request, error: Exception) -> JSONResponse:

@@ -8,15 +8,17 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open, Page, page
-from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
+from tunesmith.api.streams import STREAMS, stream_events, wait_for_end, wants_stream
 from tunesmith.errors import Forbidden
 from tunesmith.jobs import events, queue
+from tunesmith.json_safely import MAX_INTEGER
 from tunesmith.recipes import runs, stages, synthesis, views
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.workspace import Workspace
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=SafeRoute)
 
 
 class RecipeObject(BaseModel):
@@ -139,13 +141,14 @@ async def wait_for_run(workspace: WorkspaceDep, run_id: str, seconds: Annotated[
     operation_id="list_run_events",
     dependencies=[CanRead],
     response_model=RunEventList,
+    responses=STREAMS,
     tags=["runs"],
 )
 def list_run_events(
     workspace: WorkspaceDep,
     request: Request,
     run_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     stream: bool = False,
 ) -> Any:
@@ -156,7 +159,7 @@ def list_run_events(
 
 
 def event_page(workspace: Workspace, run_id: str, after: int, limit: int) -> dict[str, Any]:
-    run = runs.get_run(workspace, run_id)
+    run, after = runs.get_run(workspace, run_id), min(after, MAX_INTEGER)  # which no event comes after
     return {"data": [views.event(event) for event in events.read(workspace.database, run.id, after=after, limit=limit)]}
 
 

@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, StringConstrai
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, WorkspaceDep
 from tunesmith.api.keys import Caller
 from tunesmith.api.recipes import RunObject
+from tunesmith.api.routing import SafeRoute
 from tunesmith.recipes import runs, schedules, synthesis, views
 from tunesmith.recipes.schema import Name, Recipe
 from tunesmith.store.workspace import Workspace
+from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=SafeRoute)
 
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
@@ -45,7 +47,7 @@ class QuietHours(BaseModel):
     to: Clock
 
 
-class Wake(BaseModel):
+class Wake(Typed):
     """Wake-on-LAN: the packet is sent when a run is queued."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +61,7 @@ class Wake(BaseModel):
         return str(value) if value else None
 
 
-class ScheduleChanges(BaseModel):
+class ScheduleChanges(Typed):
     """What is left out stays as it is. A new cron replaces every, and the other way round."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": False}]})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,21 +18,29 @@ from tunesmith.store.workspace import Workspace
 
 POLL_S = 0.5
 KEEPALIVE_S = 15.0
+STREAMS: dict[int | str, dict[str, Any]] = {  # beside JSON, in the document
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 
 
 def wants_stream(request: Request, stream: bool) -> bool:
     return stream or "text/event-stream" in request.headers.get("accept", "")
 
 
+def event_number(digits: str) -> int | None:
+    """The number of an event; None for what cannot be one that we gave, such as ² or one beyond the database's."""
+    return int(digits) if re.fullmatch(r"[0-9]{1,18}", digits) else None
+
+
 def stream_events(
     workspace: Workspace, request: Request, run_id: str, view: Callable[[Event], dict[str, Any]]
 ) -> StreamingResponse:
     """All events from the start (or after `Last-Event-ID`) until the run has ended and all were sent."""
-    last = request.headers.get("last-event-id", "0").rsplit("-", 1)[-1]
-    if not last.isdigit():
+    last = event_number(request.headers.get("last-event-id", "0").rpartition("-")[2])
+    if last is None:
         raise BadInput("Last-Event-ID is not the id of an event.", hint="Send the last id that the stream gave.")
     return StreamingResponse(
-        _lines(workspace, run_id, int(last), view),
+        _lines(workspace, run_id, last, view),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

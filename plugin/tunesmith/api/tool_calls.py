@@ -35,11 +35,12 @@ def _chosen(tools: list[Tool], choice: Any) -> tuple[list[Tool], bool]:
         return (tools if choice == "auto" else []), False
     if choice == "required" and tools:
         return tools, True
-    name = (choice.get("function") or {}).get("name") if isinstance(choice, Mapping) else None
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
     named = [tool for tool in tools if tool.name == name]
     if not named:
         raise BadInput(
-            f"tool_choice is {choice!r}, which is none of the tools.",
+            f"tool_choice is {str(choice)[:80]!r}, which is none of the tools.",
             param="tool_choice",
             hint='Use auto, none, required, or {"type": "function", "function": {"name": …}} of a tool in tools.',
         )

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.api.dependencies import CallerDep, CanAdmin, WorkspaceDep, needs
 from tunesmith.api.keys import Caller
+from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Page, page
 from tunesmith.recipes import webhooks
 from tunesmith.recipes.notices import Event
+from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=SafeRoute)
 
 _URL = "https://n8n.example.org/webhook/tuned"
 _OBJECT: dict[str, Any] = {
@@ -30,7 +32,7 @@ _OBJECT: dict[str, Any] = {
 }
 
 
-class NewWebhook(BaseModel):
+class NewWebhook(Typed):
     """Where to, and what for. The host must be on the allow-list (`TUNESMITH_WEBHOOK_HOSTS`)."""
 
     model_config = ConfigDict(
@@ -47,7 +49,7 @@ class NewWebhook(BaseModel):
     )
 
 
-class WebhookChanges(BaseModel):
+class WebhookChanges(Typed):
     """What is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": False}]})

@@ -1,11 +1,11 @@
 """What is measured on each row as it passes: readability, language, length, the answer's form, its labels."""
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunesmith import json_safely
 from tunesmith.datasets.languages import Languages
 from tunesmith.datasets.lengths import Lengths
 from tunesmith.datasets.splits import prompt_text
@@ -40,8 +40,8 @@ def form(answer: str) -> tuple[str, ...]:
     if fence:
         body = re.sub(r"^```\w*\s*|\s*```$", "", body)
     try:
-        value = json.loads(body) if body[:1] in "{[" else None
-    except ValueError:
+        value = json_safely.loads(body, largest=json_safely.ANY_INTEGER) if body[:1] in "{[" else None
+    except json_safely.NotJson:
         return ("broken json",)
     if isinstance(value, dict):
         style = f"{'fence ' if fence else ''}{'lines' if chr(10) in body else 'one line'}"
@@ -55,8 +55,8 @@ def labels(answer: str, text: str) -> dict[str, str]:
     if body[:1] != "{":
         return {"": body} if len(body) <= SHORT else {}
     try:
-        value = json.loads(body)
-    except ValueError:
+        value = json_safely.loads(body, largest=json_safely.ANY_INTEGER)
+    except json_safely.NotJson:
         return {}
     small = text.casefold()
     return {

@@ -2,16 +2,17 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from tunesmith.datasets.gates import GATES, check_thresholds
 from tunesmith.datasets.privacy import Action, check_kinds
+from tunesmith.typed import Typed
 
 NEAR = 0.8  # similarity from which two documents count as the same but for noise, or as one month's bill and the next
 Goal = Literal["auto", "format", "tone", "narrow", "general"]
 
 
-class AskedFirst(BaseModel):
+class AskedFirst(Typed):
     """Ask a model the training rows first, and train harder on what it gets wrong."""
 
     model_config = ConfigDict(extra="forbid")
@@ -31,7 +32,7 @@ class AskedFirst(BaseModel):
     rows: int = Field(500, gt=0, description="At most this many training rows are asked; the others stay as they are.")
 
 
-class Mix(BaseModel):
+class Mix(Typed):
     """General conversations in training, so that the model does not forget what it could do."""
 
     model_config = ConfigDict(extra="forbid")
@@ -48,7 +49,7 @@ class Mix(BaseModel):
         return self
 
 
-class DatasetOptions(BaseModel):
+class DatasetOptions(Typed):
     """Every default suits household documents. A misspelt name is an error that lists the known ones."""
 
     model_config = ConfigDict(extra="forbid")
@@ -78,12 +79,12 @@ class DatasetOptions(BaseModel):
     )
     mix: Mix | None = Field(None, description="A dataset's name, or settings: general rows against forgetting.")
 
-    @field_validator("hard_negatives", mode="before")
+    @field_validator("hard_negatives", mode="before", json_schema_input_type=AskedFirst | bool | None)
     @classmethod
     def _usual(cls, value: Any) -> Any:
         return ({} if value else None) if isinstance(value, bool) else value
 
-    @field_validator("mix", mode="before")
+    @field_validator("mix", mode="before", json_schema_input_type=Mix | str | None)
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         return {"dataset": value} if isinstance(value, str) else value

@@ -1,6 +1,5 @@
 """Where examples come from: Paperless, an exported list of its documents, or a file of conversations."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import date, datetime
@@ -8,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from tunesmith import json_safely
 from tunesmith.datasets.formats import FileReport, Reading, Refused, numbered_lines, open_file, parse_upload
 from tunesmith.datasets.formats.hub import hub_records
 from tunesmith.datasets.paperless_access import as_service_error, connect
@@ -153,14 +153,14 @@ def _wire_documents(path: Path, fields: Mapping[str, str]) -> Iterator[Paperless
     lookups, checked = Lookups(), False
     for number, line in numbered_lines(path):
         try:
-            data = json.loads(line)
+            data = json_safely.loads(line)
             if isinstance(data, dict) and data.get("kind") in LOOKUPS:
                 lookups.add(data["kind"], data["results"])
                 continue
             document = read_document(data, lookups)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise BadInput(
-                f"Line {number} is neither a lookup nor a Paperless document: {error!r}.",
+                f"Line {number} is neither a lookup nor a Paperless document: {repr(error)[:200]}.",
                 code="bad_line",
                 hint=_WIRE_HINT,
                 param="file",

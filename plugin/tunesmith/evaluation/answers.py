@@ -87,7 +87,7 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
         response.raise_for_status()
         return str(response.json()["choices"][0]["message"]["content"] or "")
     except httpx.HTTPStatusError as error:
-        if error.response.status_code in REFUSED:
+        if blames_request(error.response):
             raise refusal(error.response) from error
         retryable = error.response.status_code >= 500 or error.response.status_code == 429
         raise Unavailable(
@@ -97,6 +97,11 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
         ) from error
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
         raise Unavailable(f"The model did not answer: {error!r}", hint="Is the serving target running?") from error
+
+
+def blames_request(response: httpx.Response) -> bool:
+    """Whether a server refuses a request. llama.cpp's does so by a 500, too, where it cannot read messages or tools."""
+    return response.status_code in REFUSED or (response.status_code == 500 and '"Failed to parse ' in response.text)
 
 
 def refusal(response: httpx.Response) -> BadInput:

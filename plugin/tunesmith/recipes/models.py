@@ -105,6 +105,8 @@ def make_live(workspace: Workspace, name: str, version: str, notice: str = "mode
     `notice`: what webhooks are told.
     """
     row = find(workspace, f"{name}:{version}")
+    if (row.name, row.version) != (name, version):  # "latest" finds the live one
+        raise BadInput(f"{version!r} is no version.", hint=f"Name it, such as {row.version}.", param="version")
     deployment = deployment_of(workspace, row.deployment)
     publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
     with workspace.database.write() as session:

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from tunesmith.datasets.options import DatasetOptions
 from tunesmith.datasets.synthetic.options import SyntheticOptions
+from tunesmith.typed import Typed
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
 
-class _Strict(BaseModel):
+class _Strict(Typed, BaseModel):
     """A misspelt key is an error, never silently the default."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -117,14 +118,15 @@ class Source(_Strict):
     dataset: DatasetSource | None = Field(None, description="A dataset that was imported or built: a name suffices.")
     validation: bool = Field(False, description="Rows of this file are only for validation.")
 
-    @model_validator(mode="before")
+    @field_validator("documents", mode="before", json_schema_input_type=DocumentsSource | str | None)
     @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("documents"), str):
-            return {**data, "documents": {"file": data["documents"]}}
-        if isinstance(data, dict) and isinstance(data.get("dataset"), str):
-            return {**data, "dataset": {"name": data["dataset"]}}
-        return data
+    def _documents_by_file(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+    @field_validator("dataset", mode="before", json_schema_input_type=DatasetSource | Name | None)
+    @classmethod
+    def _dataset_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
@@ -198,7 +200,7 @@ class Recipe(_Strict):
     publish: Publish = Publish()
     seed: int = 0
 
-    @field_validator("task", mode="before")
+    @field_validator("task", mode="before", json_schema_input_type=TaskSpec | str)
     @classmethod
     def _task_by_name(cls, value: Any) -> Any:
         return {"type": value} if isinstance(value, str) else value

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tunesmith import json_safely
 from tunesmith.errors import BadInput
 from tunesmith.tasks.stretches import literal
 
@@ -63,8 +64,8 @@ def parse_labels(answer: str, multi: bool) -> list[str] | None:
     if not multi:
         return [text] if text and "\n" not in text else None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = json_safely.loads(text)
+    except json_safely.NotJson:
         return None
     return found if isinstance(found, list) and all(isinstance(label, str) for label in found) else None
 

@@ -1,9 +1,9 @@
 """OpenAI's form of tools and calls → the text that the task tool_use trains on and is served with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunesmith import json_safely
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.prompting import neutral
@@ -54,8 +54,11 @@ def _turn(message: Any) -> tuple[str, str]:
     role = "system" if message.get("role") == "developer" else message.get("role")
     if role not in ("system", "user", "assistant", "tool"):
         raise _wrong(f"a message has the role {message.get('role')!r}")
-    if role == "assistant" and message.get("tool_calls"):
-        return role, write_calls([_call(item) for item in message["tool_calls"]])
+    calls = message.get("tool_calls") if role == "assistant" else None
+    if calls and not isinstance(calls, list):
+        raise _wrong(f"tool_calls is {type(calls).__name__}, no list")
+    if calls:
+        return "assistant", write_calls([_call(item) for item in calls])
     text = _text(message.get("content"))
     if role == "tool":
         text = f"<tool_response>\n{neutral(text).replace('</tool_response', '< /tool_response')}\n</tool_response>"
@@ -76,11 +79,12 @@ def _call(item: Any) -> Call:
         raise _wrong("a tool call has no function with a name")
     arguments = function.get("arguments") or "{}"
     try:
-        parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (ValueError, RecursionError) as error:
-        raise _wrong(f"the arguments of {function['name']} are no JSON") from error
+        parsed = json_safely.loads(arguments) if isinstance(arguments, str) else arguments
+        json_safely.check(parsed)
+    except json_safely.NotJson as error:
+        raise _wrong(f"the arguments of {function['name'][:80]} are no JSON ({error})") from error
     if not isinstance(parsed, dict):
-        raise _wrong(f"the arguments of {function['name']} are no object")
+        raise _wrong(f"the arguments of {function['name'][:80]} are no object")
     return Call(function["name"], parsed)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tunesmith import json_safely
+
 _NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")|-?\d[\d.eE+-]*')
 _FENCE = re.compile(r"\A```[A-Za-z]*\n(.*?)\n?```\Z", re.DOTALL)
 
@@ -63,13 +65,9 @@ def _parse(answer: str, fenced: bool) -> Any:
     if fenced and (match := _FENCE.match(text)):
         text = match[1]
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        return json_safely.loads(text, largest=json_safely.ANY_INTEGER)
+    except json_safely.NotJson:
         return None
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def find_style(answers: Sequence[str]) -> tuple[Style, float]:

@@ -15,6 +15,7 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from tunesmith import json_safely
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.style import Style, parse_object
@@ -132,9 +133,10 @@ def tools_of(messages: Sequence[Message]) -> list[Tool]:
         return []
     text = match[1].strip()
     try:
-        listed = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+        read = json_safely.loads
+        listed = read(text) if text.startswith("[") else [read(line) for line in text.splitlines()]
         return read_tools(listed)
-    except (ValueError, RecursionError, BadInput):
+    except (json_safely.NotJson, BadInput):
         return []
 
 

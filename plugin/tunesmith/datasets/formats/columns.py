@@ -1,9 +1,9 @@
 """Which column is what: given as a mapping, or told from the names that columns usually bear."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from tunesmith import json_safely
 from tunesmith.datasets.formats.base import Wrong
 from tunesmith.errors import BadInput
 
@@ -24,18 +24,18 @@ def parse_mapping(given: str | Sequence[str]) -> dict[str, str]:
     """`{"prompt": "column", …}` from `key=column` strings or one JSON object. Raises BadInput."""
     try:
         if isinstance(given, str):
-            mapping = json.loads(given) if given.strip() else {}
+            mapping = json_safely.loads(given) if given.strip() else {}
         elif len(given) == 1 and given[0].lstrip().startswith("{"):
-            mapping = json.loads(given[0])
+            mapping = json_safely.loads(given[0])
         else:
             mapping = dict(item.split("=", 1) for item in given)
     except ValueError as error:
-        raise BadInput(f"The mapping cannot be read: {given!r}.", hint=_HINT, param="mapping") from error
+        raise BadInput(f"The mapping cannot be read: {str(given)[:80]!r}.", hint=_HINT, param="mapping") from error
     if not isinstance(mapping, dict) or any(not isinstance(column, str) for column in mapping.values()):
         raise BadInput("The mapping is no object of key → column.", hint=_HINT, param="mapping")
     unknown = next((key for key in mapping if key not in KEYS), None)
     if unknown is not None:
-        raise BadInput(f"Nothing is called {unknown!r}.", hint=f"Known: {', '.join(KEYS)}.", param="mapping")
+        raise BadInput(f"Nothing is called {unknown[:80]!r}.", hint=f"Known: {', '.join(KEYS)}.", param="mapping")
     return mapping
 
 

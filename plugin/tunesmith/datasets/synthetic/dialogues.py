@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -117,7 +117,7 @@ def tools_from(given: Any) -> list[dict[str, Any]]:
     return [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
 
 
-def _operations(document: Mapping[str, Any]) -> Any:
+def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items() if isinstance(methods, Mapping) else ():
             if method not in ("get", "post", "put", "patch", "delete") or not isinstance(operation, Mapping):
@@ -125,21 +125,48 @@ def _operations(document: Mapping[str, Any]) -> Any:
             name = str(operation.get("operationId") or f"{method}_{path}")
             properties: dict[str, Any] = {}
             required: list[str] = []
-            for given in [*methods.get("parameters", []), *operation.get("parameters", [])]:
+            for given in [*_part(list, methods, "parameters"), *_part(list, operation, "parameters")]:
                 item = _inline(given, document)
+                if not isinstance(item, Mapping) or not isinstance(item.get("name", ""), str):
+                    raise _no_document("parameters")
                 if item.get("in") in ("query", "path") and "name" in item:
                     about = {"description": item["description"]} if item.get("description") else {}
-                    properties[item["name"]] = {**item.get("schema", {}), **about}
+                    properties[item["name"]] = {**_part(dict, item, "schema"), **about}
                     required += [item["name"]] if item.get("required") else []
-            body = _inline(operation.get("requestBody") or {}, document)
-            schema = body.get("content", {}).get("application/json", {}).get("schema", {})
-            properties |= schema.get("properties", {})
-            required += [key for key in schema.get("required", []) if key not in required]
+            schema = _body(_inline(_part(dict, operation, "requestBody"), document))
+            properties |= _part(dict, schema, "properties")
+            required += [key for key in _part(list, schema, "required") if key not in required]
             yield {
                 "name": re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_")[:64],
                 "description": operation.get("summary") or operation.get("description") or "",
                 "parameters": {"type": "object", "properties": properties, "required": required},
             }
+
+
+def _body(body: Any) -> Any:
+    """The schema of a body in JSON."""
+    for name in ("content", "application/json", "schema"):
+        body = _part(dict, body, name)
+    return body
+
+
+def _part(kind: type[dict[str, Any]] | type[list[Any]], node: Any, name: str) -> Any:
+    """What a node of an OpenAPI document has under a name; empty when it has nothing there. Raises BadInput."""
+    found = node.get(name) if isinstance(node, Mapping) else None
+    if found is None:
+        return kind()
+    if not isinstance(found, kind):
+        raise _no_document(name)
+    return found
+
+
+def _no_document(name: str) -> BadInput:
+    return BadInput(
+        f"This is no OpenAPI document: {name} is not what it should be.",
+        code="invalid_tool",
+        param="sources.synthetic.tools",
+        hint="Give an OpenAPI document of version 3, a tool list of MCP, or OpenAI functions.",
+    )
 
 
 def _inline(node: Any, document: Mapping[str, Any], depth: int = _DEPTH) -> Any:

@@ -2,7 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from tunesmith.typed import Typed
 
 Like = Literal["paperless", "documents", "file", "dataset", "schema", "tools"]
 Kind = Literal["layout", "translate", "ocr", "missing", "rare", "schema", "correct", "dialogue"]
@@ -16,7 +18,7 @@ RUBRIC = """5: the document looks like a real one, and the answer is right and c
 1: the answer does not follow from the document."""
 
 
-class _Strict(BaseModel):
+class _Strict(Typed):
     model_config = ConfigDict(extra="forbid")
 
 
