@@ -22,29 +22,50 @@ def binaries() -> Path | None:
     return next((place for place in places if (place / "pg_ctl").exists()), None)
 
 
-@contextmanager
-def cluster(place: Path) -> Iterator[str]:
-    """A server of this test run on a port of the loopback; its URL. Postgres refuses to run as root: then as nobody."""
-    user = {"user": "nobody"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="tunesmith-postgres-") as name:
-        folder = Path(name)
-        if user:
+class Server:
+    """A server in a folder of its own, on a port of the loopback. Postgres refuses to run as root: then as nobody."""
+
+    def __init__(self, place: Path, folder: Path):
+        self._user = {"user": "nobody"} if os.geteuid() == 0 else {}
+        self._place, self._folder = place, folder
+        if self._user:
             shutil.chown(folder, "nobody")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
+        self.url = f"postgresql://tunesmith@127.0.0.1:{port}/postgres"
+        self._options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+        self._run("initdb", "-U", "tunesmith", "--auth=trust", "-E", "UTF8", "--no-sync")
 
-        def run(*argv: str) -> None:
-            subprocess.run(argv, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=120, **user)  # type: ignore[call-overload]
+    def start(self) -> None:
+        self._run("pg_ctl", "-o", self._options, "-l", str(self._folder / "log"), "-w", "start")
 
-        data, pg_ctl = str(folder / "data"), str(place / "pg_ctl")
-        run(str(place / "initdb"), "-D", data, "-U", "tunesmith", "--auth=trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
-        run(pg_ctl, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+    def stop(self) -> None:
+        """At once: whoever is connected loses the connection."""
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def _run(self, command: str, *argv: str) -> None:
+        argv = (str(self._place / command), "-D", str(self._folder / "data"), *argv)
+        subprocess.run(argv, cwd=self._folder, check=True, stdout=subprocess.DEVNULL, timeout=120, **self._user)  # type: ignore[call-overload]
+
+
+@contextmanager
+def running(place: Path) -> Iterator[Server]:
+    """A server of this test run."""
+    with tempfile.TemporaryDirectory(prefix="tunesmith-postgres-") as name:
+        server = Server(place, Path(name))
+        server.start()
         try:
-            yield f"postgresql://tunesmith@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            run(pg_ctl, "-D", data, "-m", "immediate", "stop")
+            server.stop()
+
+
+@contextmanager
+def cluster(place: Path) -> Iterator[str]:
+    """The URL of a server of this test run."""
+    with running(place) as server:
+        yield server.url
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def _leave(folder: Path, error: Exception) -> int:
     if full := as_disk_full(error):
         error, status = full, EXIT_DISK_FULL
     elif is_transient(error):
-        error, status = _database_away(error), EXIT_RETRY
+        error, status = _away(error), EXIT_RETRY
     elif isinstance(error, Unavailable) and error.retryable:
         status = EXIT_RETRY
     try:
@@ -71,7 +71,9 @@ def _leave(folder: Path, error: Exception) -> int:
     return status
 
 
-def _database_away(error: Exception) -> Unavailable:
+def _away(error: Exception) -> Unavailable:
+    if isinstance(error, ConnectionError):  # of whatever the stage spoke to
+        return Unavailable(f"A connection was lost: {error}", code="connection_lost", hint="The stage is tried again.")
     return Unavailable(
         f"The database was busy or away: {str(error).splitlines()[0]}",
         code="database_away",

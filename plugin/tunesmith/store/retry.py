@@ -28,7 +28,7 @@ _LOST = (
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may go through in a moment. A full disk or a wrong statement is not transient."""
-    if isinstance(error, PoolTimeout):
+    if isinstance(error, PoolTimeout | ConnectionError):  # pg8000 lets a reset connection through as it is
         return True
     if not isinstance(error, DBAPIError):
         return False
