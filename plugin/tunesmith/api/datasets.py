@@ -145,7 +145,7 @@ def synthesize_dataset(
         body.synthetic,
         task=body.task,
         base_model=body.base_model,
-        idempotency_key=idempotency_key,
+        idempotency_key=caller.once("synthesize_dataset", idempotency_key),
         unlimited=caller.may("admin"),
     )
     return views.run(workspace, run)

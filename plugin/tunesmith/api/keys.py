@@ -8,15 +8,17 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
 from tunesmith.errors import BadInput, NotFound
+from tunesmith.recipes.callers import Caller
 from tunesmith.settings import Settings
 from tunesmith.store.artifacts import new_id
 from tunesmith.store.tables import Key
 from tunesmith.store.workspace import Workspace
+
+__all__ = ["SCOPES", "Caller", "create_key", "ensure_first_key", "identify", "list_keys", "remove_key"]
 
 SCOPES = ("read", "train", "publish", "admin")
 OF_SETTINGS = "key-admin"  # the id of the key of the settings
@@ -26,15 +28,6 @@ _GUESSED = {
     *("pass", "passphrase", "password", "please", "qwerty", "replace", "root", "secret", "the", "this", "token"),
     *("tunesmith", "user", "your"),
 }
-
-
-@dataclass(frozen=True)
-class Caller:
-    key_id: str
-    scopes: frozenset[str]
-
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes or "admin" in self.scopes
 
 
 def ensure_first_key(workspace: Workspace) -> str | None:

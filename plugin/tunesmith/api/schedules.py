@@ -130,9 +130,10 @@ class ScheduleList(BaseModel):
     "", operation_id="create_schedule", dependencies=[CanTrain], status_code=201, response_model=ScheduleObject
 )
 def create_schedule(workspace: WorkspaceDep, caller: CallerDep, body: NewSchedule) -> Any:
-    """Run a saved recipe by itself. One run at a time; missed turns are made up for once."""
+    """Run a saved recipe by itself, with the rights of the key that makes the schedule. One run at a time; missed turns
+    are made up for once."""
     _require_budget(workspace, caller, body.recipe)
-    return schedules.view(schedules.create(workspace, body.given()))
+    return schedules.view(schedules.create(workspace, body.given(), caller))
 
 
 @router.get("", operation_id="list_schedules", dependencies=[CanRead], response_model=ScheduleList)
@@ -152,7 +153,7 @@ def update_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str, body:
     """Change it, or switch it off or on. Null takes quiet_hours or wake away."""
     if body.given() != {"enabled": False}:
         _require_budget(workspace, caller, body.recipe or schedules.get(workspace, name).recipe)
-    return schedules.view(schedules.update(workspace, name, body.given()))
+    return schedules.view(schedules.update(workspace, name, body.given(), caller))
 
 
 @router.delete("/{name}", operation_id="delete_schedule", dependencies=[CanTrain], status_code=204)
@@ -165,7 +166,7 @@ def delete_schedule(workspace: WorkspaceDep, name: str) -> None:
 def run_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str) -> Any:
     """Run its recipe now, whatever the hour and however few documents are new. 409 while its last run goes on."""
     _require_budget(workspace, caller, schedules.get(workspace, name).recipe)
-    return views.run(workspace, schedules.run_now(workspace, name))
+    return views.run(workspace, schedules.run_now(workspace, name, caller))
 
 
 def _require_budget(workspace: Workspace, caller: Caller, recipe: str) -> None:

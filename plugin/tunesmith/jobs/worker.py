@@ -45,6 +45,7 @@ class Worker:
     lanes: Sequence[str] = ("default",)
     poll_s: float = 0.2
     beat_s: float = BEAT_S
+    before_end: Callable[[Job], None] = lambda _job: None  # told of a job that is about to be failed or cancelled
     stopping: bool = field(default=False, init=False)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -159,6 +160,8 @@ class Worker:
         return queue.Result("retry" if status == EXIT_RETRY or crashed else "failed", error=error)
 
     def _settle(self, job: Job, result: queue.Result) -> None:
+        if queue.ends_badly(job, result):
+            self.before_end(job)
         try:
             ended = self._surely(lambda: queue.finish(self.database, job.id, result, ticket=job.ticket))
         except queue.NotOurs:
