@@ -12,6 +12,7 @@ from conftest import Tiny
 from fakes.ollama import FakeOllama, Faults
 from gguf_edit import copied, with_double_bos
 from tunesmith.errors import BadInput, Conflict, ParityError, Unavailable
+from tunesmith.serving import gguf_file
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
@@ -192,11 +193,11 @@ def test_a_stream_without_success_is_an_error(tiny: Tiny, target: OllamaTarget, 
 
 
 @only_fake
-@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx", "temperature"])
+@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx", "num_predict", "temperature"])
 def test_what_ollama_does_not_keep_is_noticed(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, lost: str) -> None:
     fake.faults = Faults(loses={lost})
     with pytest.raises(ParityError, match=lost):
-        target.deploy(tiny.candidate())
+        target.deploy(replace(tiny.candidate(), num_predict=40))
 
 
 @only_fake
@@ -214,6 +215,55 @@ def test_a_replaced_version_is_not_promoted(tiny: Tiny, target: OllamaTarget, fa
     with pytest.raises(Conflict, match="not the version that was measured"):
         target.promote(deployment)
     assert "tiny-model:latest" not in fake.models
+
+
+def foreign_model(ollama: Ollama, tiny: Tiny, name: str) -> str:
+    """Somebody else's model, and its digest."""
+    seal = gguf_file.read_seal(tiny.f16)
+    ollama.upload(tiny.f16, seal.digest)
+    ollama.create(
+        name, files={"m.gguf": seal.digest}, template="{{ .Prompt }}", system="Mine", parameters={}, license=""
+    )
+    return ollama.tags()[name]
+
+
+@pytest.mark.parametrize("tag", ["latest", "3b"])
+def test_a_foreign_model_of_that_name_is_told(tiny: Tiny, target: OllamaTarget, ollama: Ollama, tag: str) -> None:
+    assert target.foreign("tiny-model") is None
+    foreign_model(ollama, tiny, f"tiny-model:{tag}")
+    assert target.foreign("tiny-model") == f"Ollama has a model tiny-model:{tag} that Tunesmith did not make."
+    assert target.foreign("Tiny-Model"), "Ollama knows no capitals"
+    assert target.foreign("tiny") is None
+
+
+def test_our_own_model_is_not_foreign(tiny: Tiny, target: OllamaTarget) -> None:
+    target.promote(target.deploy(tiny.candidate()))
+    assert target.foreign("tiny-model") is None
+
+
+def test_a_foreign_live_tag_is_neither_replaced_nor_deleted(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    before = foreign_model(ollama, tiny, "tiny-model:latest")
+    deployment = target.deploy(tiny.candidate())
+    with pytest.raises(Conflict, match="did not make") as caught:
+        target.promote(deployment)
+    assert caught.value.error_code == "foreign_model"
+    target.remove(deployment)
+    assert ollama.tags() == {"tiny-model:latest": before}
+
+
+def test_a_foreign_tag_where_our_version_would_go_stays(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    before = foreign_model(ollama, tiny, "tiny-model:run-1")
+    with pytest.raises(Conflict, match="did not make"):
+        target.deploy(tiny.candidate())
+    assert ollama.tags()["tiny-model:run-1"] == before
+
+
+def test_answers_end(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    """A bare question ran on until the context was full."""
+    deployment = target.deploy(replace(tiny.candidate(), num_predict=5))
+    asked = {"model": deployment.model, "messages": [{"role": "user", "content": "hello"}], "stream": False}
+    answer = httpx.post(f"{ollama.url}/api/chat", json=asked, timeout=60).json()
+    assert answer["eval_count"] <= 5
 
 
 def test_a_foreign_gguf_is_not_uploaded(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:

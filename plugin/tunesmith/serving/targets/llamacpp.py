@@ -26,6 +26,12 @@ class LlamaCppTarget:
             return Check(False, "xllamacpp is not installed", "pip install 'tunesmith[serve]'")
         return Check(True, "embedded llama.cpp is installed")
 
+    def ready_for(self, hf_dir: Path) -> None:
+        """llama.cpp renders every template that the converter puts into a GGUF."""
+
+    def foreign(self, name: str) -> None:
+        """Nobody else publishes here."""
+
     def deploy(self, candidate: Candidate) -> Deployment:
         """Nothing is copied: the export is served where it lies."""
         seal = gguf_file.read_seal(candidate.gguf)

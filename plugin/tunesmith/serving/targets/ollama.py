@@ -21,6 +21,8 @@ from tunesmith_connectors.ollama import Ollama, OllamaError
 _QUANTIZE = {"q4_k_m": "q4_K_M", "q4_k_s": "q4_K_S", "q8_0": "q8_0"}
 _FLOAT = ("f32", "f16", "bf16")
 _PROOF_TOKENS = 8
+# The only free text that a model carries in Ollama. It marks a tag as ours.
+_MARK = "Exported by Tunesmith from "
 
 
 class OllamaTarget:
@@ -38,10 +40,18 @@ class OllamaTarget:
         except TunesmithError as error:
             return Check(False, error.message, error.hint)
 
+    def ready_for(self, hf_dir: Path) -> None:
+        """Raises BadInput when neither the base's own template nor a translation of it can be served here."""
+
+    def foreign(self, name: str) -> str | None:
+        with self._ollama() as ollama:
+            return _foreign(ollama, name)
+
     def deploy(self, candidate: Candidate) -> Deployment:
         seal = gguf_file.read_seal(candidate.gguf)
         wanted = _Wanted.of(candidate, seal)
         with self._ollama() as ollama:
+            _refuse_foreign(ollama, wanted.model, "Run the recipe again")
             shown = ollama.show(wanted.model)
             if shown is None or wanted.differences(shown):
                 ollama.upload(candidate.gguf, seal.digest)
@@ -50,8 +60,7 @@ class OllamaTarget:
                     files={candidate.gguf.name: seal.digest},
                     template=wanted.template,
                     system=wanted.system,
-                    # Ollama would draw answers at random; what was measured are the most likely ones.
-                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx, "temperature": 0},
+                    parameters=wanted.parameters,
                     license=wanted.license,
                     quantize=wanted.quantize,
                 )
@@ -89,6 +98,8 @@ class OllamaTarget:
         live = f"{deployment.name}:latest"
         with self._ollama() as ollama:
             before = ollama.tags()
+            if live in before:
+                _refuse_foreign(ollama, live, "Publish under another name")
             if before.get(deployment.model) != deployment.digest:
                 raise Conflict(
                     f"{deployment.model} in Ollama is not the version that was measured.",
@@ -117,7 +128,8 @@ class OllamaTarget:
         with self._ollama() as ollama:
             if ollama.tags().get(live) == deployment.digest:
                 ollama.delete(live)
-            ollama.delete(deployment.model)
+            if _is_ours(ollama, deployment.model):
+                ollama.delete(deployment.model)
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         """Ollama knows no grammars: the answer is held to the JSON Schema."""
@@ -145,6 +157,29 @@ class OllamaTarget:
             ollama.close()
 
 
+def _foreign(ollama: Ollama, name: str) -> str | None:
+    """The first tag `name:…` that does not carry our mark, in a sentence. Ollama knows no capitals in names."""
+    for tag in sorted(ollama.tags()):
+        if tag.rpartition(":")[0].casefold() == name.casefold() and not _is_ours(ollama, tag):
+            return f"Ollama has a model {tag} that Tunesmith did not make."
+    return None
+
+
+def _is_ours(ollama: Ollama, tag: str) -> bool:
+    """True for a tag that is not there, too: there is nothing of anybody's to lose."""
+    shown = ollama.show(tag)
+    return shown is None or _MARK in str(shown.get("license") or "")
+
+
+def _refuse_foreign(ollama: Ollama, tag: str, instead: str) -> None:
+    if not _is_ours(ollama, tag):
+        raise Conflict(
+            f"Ollama has a model {tag} that Tunesmith did not make.",
+            code="foreign_model",
+            hint=f"{instead}, or delete that one in Ollama yourself.",
+        )
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """What Ollama is told, and must show afterwards."""
@@ -154,6 +189,7 @@ class _Wanted:
     system: str | None
     stop: list[str]
     num_ctx: int
+    num_predict: int | None
     quantize: str | None
     license: str
 
@@ -167,10 +203,17 @@ class _Wanted:
             system=candidate.system,
             stop=candidate.stop,
             num_ctx=candidate.num_ctx,
+            num_predict=candidate.num_predict,
             quantize=_QUANTIZE.get(wanted) if wanted != seal.quantization else None,
-            # The only free text that a model carries: it says which export this is.
-            license=f"Exported by Tunesmith from {seal.digest}",
+            license=f"{_MARK}{seal.digest}",
         )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Ollama would draw answers at random, where what was measured are the most likely ones, and would let an
+        answer go on until the context is full."""
+        given = {"stop": self.stop, "num_ctx": self.num_ctx, "temperature": 0}
+        return given if self.num_predict is None else {**given, "num_predict": self.num_predict}
 
     def differences(self, shown: dict[str, Any]) -> list[str]:
         parameters = _parameters(str(shown.get("parameters") or ""))
@@ -180,6 +223,10 @@ class _Wanted:
             "system": (shown.get("system") or None, self.system),
             "stop": (sorted(parameters.get("stop", [])), sorted(self.stop)),
             "num_ctx": ([int(float(v)) for v in parameters.get("num_ctx", [])], [self.num_ctx]),
+            "num_predict": (
+                [int(float(v)) for v in parameters.get("num_predict", [])],
+                [] if self.num_predict is None else [self.num_predict],
+            ),
             "temperature": ([float(v) for v in parameters.get("temperature", [])], [0.0]),
             "export": (self.license in license, True),
         }
