@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import httpx
 
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
-from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.serving.targets.base import Endpoint, Route, Target
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
@@ -36,7 +37,8 @@ class Answered:
 
 @dataclass
 class Examination:
-    """How a model is asked: `constrained` as served, `shots` example rows before the question."""
+    """How a model is asked: `constrained` as served by our /v1, or on another `route`; `shots` example rows before the
+    question. `most_tokens`: how long an answer may get as the model is set up; None: as long as a right one can be."""
 
     target: Target
     endpoint: Endpoint
@@ -44,6 +46,8 @@ class Examination:
     constrained: bool = True
     shots: Sequence[Row] = ()
     concurrency: int = 4
+    route: Route | None = None
+    most_tokens: int | None = None
 
     def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
@@ -59,16 +63,29 @@ class Examination:
     def _ask(self, client: httpx.Client, row: Row, room: int) -> Answered:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
         try:
-            answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
+            answer = self._answer(client, prompt, row.prompt, room)
         except BadInput as error:
             if error.error_code != TOO_LONG:
                 raise
             answer = ""  # as served it cannot be answered, and counts so
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
+    def _answer(self, client: httpx.Client, prompt: list[Message], question: list[Message], room: int) -> str:
+        if self.route is not None and self.route.api == "ollama":
+            return chat(client, self.endpoint, self._chat_body(self.route, prompt, room))
+        return complete(client, self.endpoint, self._body(prompt, question, room))
+
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
-        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": room}
+        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0}
+        request["max_tokens"] = self.most_tokens or room
         return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+
+    def _chat_body(self, route: Route, prompt: list[Message], room: int) -> dict[str, Any]:
+        """What callers of that route send, and no more. Only a model that is set up without an end is given one."""
+        body = {**route.parameters, "model": self.endpoint.model, "messages": prompt, "stream": False}
+        if self.most_tokens is None:
+            body["options"] = {"num_predict": room, **body.get("options", {})}
+        return body
 
 
 def answer_room(rows: Sequence[Row]) -> int:
@@ -81,10 +98,28 @@ def answer_room(rows: Sequence[Row]) -> int:
 def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
     """One chat completion. Raises BadInput for a request that the server refuses, and Unavailable for a model that is
     away or answers nonsense."""
+    with _answering():
+        answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
+        return str(answer["choices"][0]["message"]["content"] or "")
+
+
+def chat(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
+    """As `complete`, in Ollama's own protocol."""
+    with _answering():
+        url = f"{endpoint.base_url.removesuffix('/v1')}/api/chat"
+        return str(_post(client, url, endpoint, body)["message"]["content"] or "")
+
+
+def _post(client: httpx.Client, url: str, endpoint: Endpoint, body: dict[str, Any]) -> Any:
+    response = client.post(url, json=body, headers=endpoint.headers)
+    response.raise_for_status()
+    return response.json()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        response = client.post(f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
-        response.raise_for_status()
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+        yield
     except httpx.HTTPStatusError as error:
         if error.response.status_code in REFUSED:
             raise refusal(error.response) from error
@@ -114,12 +149,20 @@ def refusal(response: httpx.Response) -> BadInput:
 def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Callable[[str], None]) -> Metrics:
     """Run an examination, keep each answer as a line of `keep`, and return the figures."""
     start = time.monotonic()
-    every = max(1, len(rows) // 5)
+    answered = examination.run(rows, progress(keep.stem, say))
+    return figures(answered, keep, time.monotonic() - start)
 
-    def progress(done: int, total: int) -> None:
-        if done % every == 0 or done == total:
-            say(f"{keep.stem}: {done} of {total} answers.")
 
-    answered = examination.run(rows, progress)
+def progress(name: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says five times how far an examination has come."""
+
+    def on_answer(done: int, total: int) -> None:
+        if done % max(1, total // 5) == 0 or done == total:
+            say(f"{name}: {done} of {total} answers.")
+
+    return on_answer
+
+
+def figures(answered: Sequence[Answered], keep: Path, seconds: float) -> Metrics:
     keep.write_text("".join(item.as_json() + "\n" for item in answered), encoding="utf-8")
-    return summarise([item.score for item in answered], time.monotonic() - start)
+    return summarise([item.score for item in answered], seconds)

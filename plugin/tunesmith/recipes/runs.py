@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import datasets, models, stages, synthesis
+from tunesmith.recipes import datasets, models, replacing, stages, synthesis
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import DatasetSource, Recipe, Source, TaskSpec
 from tunesmith.serving import base_models
@@ -63,6 +63,8 @@ def create_run(
     if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request, len(wanted))):
         return known
     check_recipe(workspace, recipe)
+    if "publish" in wanted:
+        replacing.check(workspace, recipe)
     run = Run(
         id=run_id or new_id("run"),
         recipe_name=None if request else recipe.name,

@@ -8,6 +8,8 @@ from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.serving import publish
 
+KEPT = ("rows", "in_sample", "measured", "routes", "live_rows", "forgetting", "gate")  # of the evaluation, for good
+
 
 def run(context: Context) -> dict[str, Any]:
     evaluation, built = context.outcome("evaluate"), context.outcome("build")
@@ -26,10 +28,11 @@ def run(context: Context) -> dict[str, Any]:
             dataset_version=built["version"],
             task=built["task"],
             deployment=evaluation["deployment"],
-            evaluation={key: evaluation.get(key) for key in ("rows", "in_sample", "measured", "forgetting", "gate")},
+            evaluation={key: evaluation.get(key) for key in KEPT},
         ),
     )
     # After our own books: a route to the embedded target leads back to this service, which must know the model.
-    route = publish.route(deployment, context.settings) if context.recipe.publish.litellm else None
+    route = publish.route(deployment, context.settings, built["task"]) if context.recipe.publish.litellm else None
     context.say(f"{context.recipe.model_name}:{context.version} is live.", data={"route": route})
-    return {"model": context.recipe.model_name, "version": context.version, "route": route}
+    usage = models.usage(context.workspace, models.find(context.workspace, f"{deployment.name}:{context.version}"))
+    return {"model": context.recipe.model_name, "version": context.version, "route": route, "usage": usage}

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tunesmith.recipes import replacing
 from tunesmith.recipes.context import Context
 from tunesmith.serving import base_models
 from tunesmith.serving.hf_folder import HfFolder
@@ -13,6 +14,7 @@ from tunesmith.training.trainer import Progress, TrainSpec, train
 
 
 def run(context: Context) -> dict[str, Any]:
+    replacing.check_before_training(context)
     recipe = context.recipe
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     validation = dataset / "validation.jsonl"
