@@ -12,17 +12,18 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
+from fakes.http_app import Refused
 from fakes.litellm import FakeLiteLLM
 from fakes.scripted import Script, ScriptedModels
 from service import extraction_rows
 from tunesmith.cli.tables import evaluation_table, usage_lines
-from tunesmith.errors import Conflict, GateNotMet
+from tunesmith.errors import Conflict, GateNotMet, Unavailable
 from tunesmith.evaluation import gate
 from tunesmith.jobs import queue
 from tunesmith.recipes import files, models, replacing, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import Recipe
-from tunesmith.recipes.stages import build, evaluate, publish
+from tunesmith.recipes.stages import build, evaluate, measuring, publish
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
@@ -223,6 +224,30 @@ def test_the_live_version_is_asked_on_the_same_routes_once(opened: Workspace, se
     worse = challenge(opened, server, right_when_held, extraction_rows(60), gate={"format_adherence": None})
     missed = {check["name"]: check["route"] for check in worse["gate"]["checks"] if not check["passed"]}
     assert set(missed.values()) == {"ollama"}
+
+
+def test_a_server_that_fails_is_asked_again_only_what_it_has_not_answered(
+    opened: Workspace, server: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "AT_ONCE", 2)
+    asked: list[str] = []
+
+    def fails_once(where: str, text: str) -> str:
+        asked.append(text)
+        if len(asked) == 5:
+            raise Refused(500, {"error": "llama runner process has terminated"})
+        return right(where, text)
+
+    context = trained(opened, extraction_rows(60))
+    server.models[f"{NAME}:{context.run.id}"] = fails_once
+    with pytest.raises(Unavailable, match="terminated") as caught:
+        evaluate.run(context)
+    assert caught.value.retryable
+    asked_before = len(asked)
+    report = evaluate.run(context)
+    assert report["rows"] > 4
+    assert len(asked) - asked_before == 2 * report["rows"] - 4
+    assert report["gate"]["passed"]
 
 
 # -- what is replaced ---------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
+TIMEOUT_S = 600.0  # an Ollama that answers one at a time lets the others wait
 REFUSED = (400, 413, 422)  # statuses that blame the request
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
 
@@ -53,7 +54,7 @@ class Examination:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
         answered: list[Answered] = []
         room = answer_room(rows)
-        with httpx.Client(timeout=300.0) as client, ThreadPoolExecutor(self.concurrency) as pool:
+        with httpx.Client(timeout=TIMEOUT_S) as client, ThreadPoolExecutor(self.concurrency) as pool:
             for result in pool.map(lambda row: self._ask(client, row, room), rows):
                 answered.append(result)
                 if on_answer:
@@ -149,18 +150,14 @@ def refusal(response: httpx.Response) -> BadInput:
 def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Callable[[str], None]) -> Metrics:
     """Run an examination, keep each answer as a line of `keep`, and return the figures."""
     start = time.monotonic()
-    answered = examination.run(rows, progress(keep.stem, say))
+    every = max(1, len(rows) // 5)
+
+    def progress(done: int, total: int) -> None:
+        if done % every == 0 or done == total:
+            say(f"{keep.stem}: {done} of {total} answers.")
+
+    answered = examination.run(rows, progress)
     return figures(answered, keep, time.monotonic() - start)
-
-
-def progress(name: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says five times how far an examination has come."""
-
-    def on_answer(done: int, total: int) -> None:
-        if done % max(1, total // 5) == 0 or done == total:
-            say(f"{name}: {done} of {total} answers.")
-
-    return on_answer
 
 
 def figures(answered: Sequence[Answered], keep: Path, seconds: float) -> Metrics:

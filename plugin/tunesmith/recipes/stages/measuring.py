@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tunesmith import __version__
-from tunesmith.evaluation.answers import Answered, Examination, figures, progress
+from tunesmith.evaluation.answers import Answered, Examination, figures
 from tunesmith.evaluation.metrics import Metrics
 from tunesmith.recipes.context import Context
 from tunesmith.serving import opened
@@ -23,7 +23,7 @@ from tunesmith.store.artifacts import read_json, write_json
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Row, row_to_json
 
-AT_ONCE = 100  # answers that a stop may lose
+AT_ONCE = 16  # answers that a stop, or a server that fails, may lose
 
 
 @dataclass
@@ -102,7 +102,8 @@ class Measured:
         )
         for start in range(0, len(left), AT_ONCE):
             asked, begun = left[start : start + AT_ONCE], time.monotonic()
-            answered = examination.run(asked, progress(name, self.context.say))
+            answered = examination.run(asked)
+            self.context.say(f"{name}: {start + len(asked)} of {len(left)} answers.")
             each = (time.monotonic() - begun) / len(asked)
             known |= {_key(row): (item.answer, each) for row, item in zip(asked, answered, strict=True)}
             write_json(place, known)
