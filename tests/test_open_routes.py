@@ -24,10 +24,12 @@ from tunesmith.recipes import files, models, replacing, runs
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import Recipe
 from tunesmith.recipes.stages import build, evaluate, measuring, publish
+from tunesmith.serving import opened as opened_routes
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.chat import Chat
 
 NAME = "totals"
 CONSTANT = json.dumps({"shop": "nobody", "total": "1.00"})
@@ -347,6 +349,14 @@ def test_the_publication_says_how_each_kind_of_caller_must_ask(opened: Workspace
     lines = usage_lines(usage)
     assert lines[0] == "How to ask it:"
     assert f"{server.url}/v1, model totals with temperature 0." in lines[3]
+
+
+def test_a_target_from_outside_that_names_no_routes_is_asked_by_ours(settings: Settings) -> None:
+    target: Any = SimpleNamespace(name="elsewhere")
+    deployment: Any = SimpleNamespace(name="m", target="elsewhere", num_predict=None)
+    found = opened_routes.opened(target, deployment, Chat(), settings, proxy=None)
+    assert [route.name for route in found] == ["tunesmith"]
+    assert opened_routes.usage(deployment, Chat(), found)["tunesmith"]["format"] is None
 
 
 def test_the_table_has_a_column_for_each_route(opened: Workspace, server: ScriptedModels) -> None:

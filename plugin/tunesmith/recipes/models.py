@@ -185,7 +185,7 @@ def usage(workspace: Workspace, row: ModelVersion) -> dict[str, Any]:
         task = TASKS.get(row.task["name"])(row.task["spec"])
         target = target_for(settings, deployment.target)
         return opened.usage(deployment, task, opened.opened(target, deployment, task, settings, proxy=proxy))
-    except (TunesmithError, TypeError):  # a plug-in is gone, or the record is of another release
+    except (TunesmithError, KeyError, TypeError):  # a plug-in is gone, or the record is of another release
         return {}
 
 

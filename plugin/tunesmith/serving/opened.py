@@ -20,7 +20,8 @@ def opened(
         constrained=True,
         note="Send model, messages and a key of this service: it holds answers to the task's format.",
     )
-    found = [own, *target.routes(deployment)]
+    further = getattr(target, "routes", None)  # a target from outside may be older than the question
+    found = [own, *(further(deployment) if further is not None else [])]
     return [*found, routes.through_proxy(deployment, task, settings, proxy)] if proxy else found
 
 
