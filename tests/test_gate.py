@@ -1,17 +1,10 @@
 """Metrics and the gate."""
 
-from contextlib import nullcontext
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from tunesmith.errors import GateNotMet
 from tunesmith.evaluation import gate
 from tunesmith.evaluation.metrics import Metrics, summarise
-from tunesmith.recipes.schema import Recipe
-from tunesmith.recipes.stages import evaluate
 from tunesmith.tasks.base import Score
 
 
@@ -56,30 +49,46 @@ def test_rows_that_were_trained_on_replace_no_live_model() -> None:
         gate.require(verdict.as_dict())
 
 
-@pytest.mark.parametrize("in_sample", [True, False])
-def test_the_evaluation_tells_the_gate_what_it_measured_on(
-    in_sample: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = metrics(1, 1)
-    found: dict[str, Any] = {
-        "_questions": lambda _: ([], in_sample),
-        "_live": lambda *_: metrics(1, 0.5),
-        "_forgetting": lambda *_: None,
-        "candidate": lambda _: None,
-        "examine": lambda *_: good,
-    }
-    for name, function in found.items():
-        monkeypatch.setattr(evaluate, name, function)
-    target = SimpleNamespace(
-        deploy=lambda _: SimpleNamespace(as_dict=dict),
-        parity=lambda _: SimpleNamespace(require=lambda: None),
-        serve=lambda _: nullcontext(None),
-    )
-    context: Any = SimpleNamespace(
-        task=lambda: SimpleNamespace(has_format=True),
-        target=lambda: target,
-        say=lambda *_, **__: None,
-        folder=tmp_path,
-        recipe=Recipe.model_validate({"name": "x", "sources": [{"file": "file-1"}]}),
-    )
-    assert evaluate.run(context)["gate"]["passed"] is not in_sample
+def test_the_weakest_open_route_decides_and_is_named() -> None:
+    """Regression: a model that was right only when Tunesmith held it to the format went live for everybody."""
+    measured = {"tunesmith": metrics(1.0, 0.9), "ollama": metrics(0.6, 0.5), "ollama_v1": metrics(0.6, 0.5)}
+    verdict = gate.judge(measured, format_adherence=0.95, field_accuracy=0.4)
+    assert [(check.name, check.route, check.value, check.passed) for check in verdict.checks] == [
+        ("format_adherence", "ollama", 0.6, False),
+        ("field_accuracy", "ollama", 0.5, True),
+    ]
+    with pytest.raises(GateNotMet, match=r"format adherence by ollama 60.0%, required 95.0%: short by 35.0 points"):
+        gate.require(verdict.as_dict())
+
+
+def test_the_live_version_is_compared_route_by_route() -> None:
+    live = {"tunesmith": metrics(1.0, 0.9), "ollama": metrics(1.0, 0.8)}
+    candidate = {"tunesmith": metrics(1.0, 0.95), "ollama": metrics(1.0, 0.75), "litellm": metrics(0.1, 0.1)}
+    verdict = gate.judge(candidate, live=live)
+    accuracy = next(check for check in verdict.checks if check.name == "field_accuracy_of_live")
+    assert (accuracy.route, accuracy.value, accuracy.required) == ("ollama", 0.75, 0.8)
+    assert all(check.route != "litellm" for check in verdict.checks), "nobody asked the live version so"
+    assert gate.judge({**candidate, "ollama": metrics(1.0, 0.8)}, live=live).passed
+
+
+def test_a_candidate_is_held_to_the_rows_of_the_live_version() -> None:
+    easy, nothing = {"tunesmith": metrics(1.0, 1.0)}, {"tunesmith": metrics(1.0, 0.0)}
+    assert gate.judge(easy, live=nothing).passed
+    verdict = gate.judge(easy, live=nothing, on_live_rows=(nothing, easy))
+    assert [check.name for check in verdict.checks if not check.passed] == ["field_accuracy_on_live_rows"]
+
+
+def test_a_rule_is_an_entry_with_a_bound_and_a_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = gate.Rule("ungrounded", lambda measured: measured.ungrounded, direction="at_most")
+    monkeypatch.setattr(gate, "RULES", [rule])
+    shown = gate.Evidence({"tunesmith": Metrics(4, 1.0, 1.0, 1.0, ungrounded=0.25)}, {"ungrounded": 0.1})
+    check = rule.check(shown)
+    assert check is not None
+    assert not check.passed
+    assert "short by 15.0 points" in check.sentence()
+
+
+def test_a_verdict_that_was_stored_before_routes_were_measured_is_read() -> None:
+    old = {"name": "field_accuracy", "value": 0.5, "required": 0.8, "passed": False}
+    with pytest.raises(GateNotMet, match=r"field accuracy 50.0%, required 80.0%"):
+        gate.require({"passed": False, "checks": [old], "note": None})

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -15,6 +18,8 @@ from tunesmith.serving import publish, routes
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
+from tunesmith.tasks.classification import Classification
+from tunesmith.tasks.extraction import Extraction
 from tunesmith_connectors.litellm import LiteLLM, LiteLLMError
 
 pytest.importorskip("xllamacpp")
@@ -210,3 +215,91 @@ def test_check_tells_how_routes_are_kept(start: Start, ollama: FakeOllama) -> No
     assert "keeps routes" in routes.check(kept)
     _, wild = start(config=wildcard(ollama))
     assert "wildcard" in routes.check(wild)
+
+
+INVOICE = Extraction({"schema": {"type": {"enum": ["invoice", "letter"]}, "amount": "money"}})
+TASK = {"name": "extraction", "spec": INVOICE.spec}
+LABEL = {"name": "classification", "spec": Classification({"labels": ["a", "b"]}).spec}
+
+
+def limited(deployment: Deployment) -> Deployment:
+    return replace(deployment, num_predict=90)
+
+
+def test_a_registered_route_sets_what_was_measured(start: Start, deployment: Deployment) -> None:
+    proxy, settings = start(database=True)
+    for _ in range(2):
+        assert (publish.route(limited(deployment), settings, TASK) or {})["verified"]
+    said = proxy.rows["tunesmith-tiny-model"]["litellm_params"]
+    assert (said["temperature"], said["max_tokens"]) == (0, 90)
+    assert said["response_format"]["type"] == "json_schema"
+    assert said["response_format"]["json_schema"]["schema"] == routes.schema_of(INVOICE)
+    assert ("POST", "/model/update") not in proxy.calls, "what the proxy shows is what it was given"
+
+
+@pytest.mark.parametrize("change", [{"temperature": 1}, {"max_tokens": 9}, {"response_format": None}])
+def test_a_route_that_sets_something_else_is_updated(
+    start: Start, deployment: Deployment, change: dict[str, Any]
+) -> None:
+    proxy, settings = start(database=True)
+    publish.route(limited(deployment), settings, TASK)
+    kept = proxy.rows["tunesmith-tiny-model"]["litellm_params"]
+    before = dict(kept)
+    kept.update(change)
+    publish.route(limited(deployment), settings, TASK)
+    assert proxy.rows["tunesmith-tiny-model"]["litellm_params"] == before
+
+
+def test_what_a_route_no_longer_sets_is_taken_out(start: Start, deployment: Deployment) -> None:
+    """An update merges: a schema of an earlier version would stay, and answers be held to it."""
+    proxy, settings = start(database=True)
+    publish.route(limited(deployment), settings, TASK)
+    publish.route(deployment, settings, LABEL)
+    said = proxy.rows["tunesmith-tiny-model"]["litellm_params"]
+    assert "response_format" not in said
+    assert "max_tokens" not in said
+    assert list(proxy.rows) == ["tunesmith-tiny-model"]
+
+
+def test_numbers_that_an_older_proxy_hides_are_not_sent_again_and_again(
+    start: Start, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its masker took max_tokens for a secret."""
+    proxy, settings = start(database=True)
+    shown = LiteLLM.model_info
+
+    def masked(self: LiteLLM) -> list[dict[str, Any]]:
+        found = shown(self)
+        for route in found:
+            route["litellm_params"]["max_tokens"] = "**"
+        return found
+
+    monkeypatch.setattr(LiteLLM, "model_info", masked)
+    for _ in range(2):
+        publish.route(limited(deployment), settings, TASK)
+    assert ("POST", "/model/update") not in proxy.calls
+
+
+def test_the_embedded_target_is_not_given_a_schema_in_place_of_its_grammar(
+    start: Start, deployment: Deployment
+) -> None:
+    proxy, settings = start(database=True)
+    publish.route(replace(limited(deployment), target="llamacpp"), settings, TASK)
+    said = proxy.rows["tunesmith-tiny-model"]["litellm_params"]
+    assert (said["temperature"], said["max_tokens"]) == (0, 90)
+    assert "response_format" not in said
+
+
+def test_the_route_asks_ollama_what_was_measured(
+    start: Start, deployment: Deployment, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, settings = start(database=True)
+    publish.route(limited(deployment), settings, TASK)
+    asked: list[dict[str, Any]] = []
+    real = ollama._chat
+    monkeypatch.setattr(ollama, "_chat", lambda body: (asked.append(body), real(body))[1])
+    body = {"model": "tiny-model", "messages": [{"role": "user", "content": "A letter"}]}
+    headers = {"Authorization": "Bearer sk-master"}
+    assert httpx.post(f"{proxy.url}/v1/chat/completions", json=body, headers=headers).status_code == 200
+    measured = routes.through_proxy(limited(deployment), INVOICE, settings, "database").parameters
+    assert {key: asked[0][key] for key in ("format", "options")} == measured

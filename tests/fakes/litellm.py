@@ -21,7 +21,7 @@ class FakeLiteLLM(HttpApp):
         database: bool = False,
         forgets: bool = False,
         key: str = "sk-master",
-        config: dict[str, dict[str, str]] | None = None,
+        config: dict[str, dict[str, Any]] | None = None,
     ):
         self.database, self.forgets, self.key = database, forgets, key
         self.config = config or {}
@@ -67,7 +67,7 @@ class FakeLiteLLM(HttpApp):
             for n, p in self.config.items()
         ]
         for row in self.rows.values():
-            shown = {key: value for key, value in row["litellm_params"].items() if key != "api_key"}
+            shown = {key: _shown(value) for key, value in row["litellm_params"].items() if key != "api_key"}
             info = {**row["model_info"], "db_model": not self.forgets}
             listed.append({**row, "litellm_params": shown, "model_info": info})
         return listed
@@ -87,7 +87,10 @@ class FakeLiteLLM(HttpApp):
         self._require_database()
         if row["model_info"]["id"] not in self.rows:
             raise Refused(400, _error("Model not found", "400", "bad_request"))
-        self.rows[row["model_info"]["id"]].update(row)
+        kept = self.rows[row["model_info"]["id"]]
+        kept.update(
+            {**row, "litellm_params": {**kept["litellm_params"], **row["litellm_params"]}}
+        )  # nothing is taken out
         return 200, row
 
     def _remove(self, asked: dict[str, Any]) -> Answer:
@@ -106,7 +109,9 @@ class FakeLiteLLM(HttpApp):
             )
             raise Refused(400, _error(reason, "400", "invalid_request_error"))
         provider, _, model = found[0]["model"].partition("/")
-        return self._forward(provider, found[0]["api_base"], {**asked, "model": name if "*" in model else model})
+        set_here = {key: value for key, value in found[0].items() if key not in ("model", "api_base", "api_key")}
+        sent = {**set_here, **asked, "model": name if "*" in model else model}  # the caller's wins
+        return self._forward(provider, found[0]["api_base"], sent)
 
     def _forward(self, provider: str, base: str, asked: dict[str, Any]) -> Answer:
         try:
@@ -115,7 +120,10 @@ class FakeLiteLLM(HttpApp):
                 return answer.status_code, answer.json()
             assert provider == "ollama_chat", "ollama/ would replace the chat template"
             sent = {"model": asked["model"], "messages": asked["messages"], "stream": False}
-            sent["options"] = {"num_predict": asked.get("max_tokens", 16)}
+            names = {"temperature": "temperature", "max_tokens": "num_predict"}
+            sent["options"] = {theirs: asked[ours] for ours, theirs in names.items() if ours in asked}
+            if (asked.get("response_format") or {}).get("type") == "json_schema":
+                sent["format"] = asked["response_format"]["json_schema"]["schema"]
             kind = {"Content-Type": "application/octet-stream"}  # as the real one sends it
             answer = httpx.post(
                 f"{base}/api/chat", content=httpx.Request("POST", base, json=sent).content, headers=kind
@@ -133,6 +141,17 @@ class FakeLiteLLM(HttpApp):
             "model": asked["model"],
             "choices": [{"index": 0, "message": message}],
         }
+
+
+def _shown(value: Any) -> Any:
+    """As its masker shows it: what is no text, number or list in a list becomes text."""
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [
+            _shown(item) if isinstance(item, dict | list) else item if item is not None else "None" for item in value
+        ]
+    return value
 
 
 def _error(message: str, code: str = "500", kind: str = "internal_server_error") -> dict[str, Any]:

@@ -54,6 +54,9 @@ class ModelCard(ModelObject):
     task: str
     evaluation: dict[str, Any]
     versions: list[str]
+    usage: dict[str, Any] = Field(
+        {}, description="By route: url, model, temperature, max_tokens and format as measured, and what of it to send."
+    )
 
 
 class Version(Open):

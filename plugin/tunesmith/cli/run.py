@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from sqlalchemy import select
 
 from tunesmith.cli.serve import worker_command
-from tunesmith.cli.tables import evaluation_table
+from tunesmith.cli.tables import evaluation_table, usage_lines
 from tunesmith.errors import BadInput
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.process import spawn
@@ -52,6 +52,9 @@ def follow_run(workspace: Workspace, run: Run, *, json_output: bool = False) -> 
         print(json.dumps(view, indent=2, ensure_ascii=False))
     if view["report"]:
         console.print(evaluation_table(view["report"]))
+    published = [stage["outcome"] or {} for stage in view["stages"] if stage["stage"] == "publish"]
+    for line in (line for outcome in published for line in usage_lines(outcome.get("usage") or {})):
+        console.print(line, highlight=False, soft_wrap=True)
     if view["error"]:
         console.print(f"[red]{view['error']['message']}[/] {view['error'].get('hint') or ''}")
     return 0 if view["status"] == "succeeded" else 1

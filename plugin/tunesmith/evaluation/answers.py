@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import httpx
 
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
-from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.serving.targets.base import Endpoint, Route, Target
 from tunesmith.store.files import write_text
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
 
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
+TIMEOUT_S = 600.0  # an Ollama that answers one at a time lets the others wait
 REFUSED = (400, 413, 422)  # statuses that blame the request
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
 
@@ -37,7 +39,8 @@ class Answered:
 
 @dataclass
 class Examination:
-    """How a model is asked: `constrained` as served, `shots` example rows before the question."""
+    """How a model is asked: `constrained` as served by our /v1, or on another `route`; `shots` example rows before the
+    question. `most_tokens`: how long an answer may get as the model is set up; None: as long as a right one can be."""
 
     target: Target
     endpoint: Endpoint
@@ -45,12 +48,14 @@ class Examination:
     constrained: bool = True
     shots: Sequence[Row] = ()
     concurrency: int = 4
+    route: Route | None = None
+    most_tokens: int | None = None
 
     def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
         answered: list[Answered] = []
         room = answer_room(rows)
-        with httpx.Client(timeout=300.0) as client, ThreadPoolExecutor(self.concurrency) as pool:
+        with httpx.Client(timeout=TIMEOUT_S) as client, ThreadPoolExecutor(self.concurrency) as pool:
             for result in pool.map(lambda row: self._ask(client, row, room), rows):
                 answered.append(result)
                 if on_answer:
@@ -60,16 +65,29 @@ class Examination:
     def _ask(self, client: httpx.Client, row: Row, room: int) -> Answered:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
         try:
-            answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
+            answer = self._answer(client, prompt, row.prompt, room)
         except BadInput as error:
             if error.error_code != TOO_LONG:
                 raise
             answer = ""  # as served it cannot be answered, and counts so
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
+    def _answer(self, client: httpx.Client, prompt: list[Message], question: list[Message], room: int) -> str:
+        if self.route is not None and self.route.api == "ollama":
+            return chat(client, self.endpoint, self._chat_body(self.route, prompt, room))
+        return complete(client, self.endpoint, self._body(prompt, question, room))
+
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
-        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": room}
+        request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0}
+        request["max_tokens"] = self.most_tokens or room
         return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+
+    def _chat_body(self, route: Route, prompt: list[Message], room: int) -> dict[str, Any]:
+        """What callers of that route send, and no more. Only a model that is set up without an end is given one."""
+        body = {**route.parameters, "model": self.endpoint.model, "messages": prompt, "stream": False}
+        if self.most_tokens is None:
+            body["options"] = {"num_predict": room, **body.get("options", {})}
+        return body
 
 
 def answer_room(rows: Sequence[Row]) -> int:
@@ -82,10 +100,28 @@ def answer_room(rows: Sequence[Row]) -> int:
 def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
     """One chat completion. Raises BadInput for a request that the server refuses, and Unavailable for a model that is
     away or answers nonsense."""
+    with _answering():
+        answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
+        return str(answer["choices"][0]["message"]["content"] or "")
+
+
+def chat(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
+    """As `complete`, in Ollama's own protocol."""
+    with _answering():
+        url = f"{endpoint.base_url.removesuffix('/v1')}/api/chat"
+        return str(_post(client, url, endpoint, body)["message"]["content"] or "")
+
+
+def _post(client: httpx.Client, url: str, endpoint: Endpoint, body: dict[str, Any]) -> Any:
+    response = client.post(url, json=body, headers=endpoint.headers)
+    response.raise_for_status()
+    return response.json()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        response = client.post(f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
-        response.raise_for_status()
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+        yield
     except httpx.HTTPStatusError as error:
         if blames_request(error.response):
             raise refusal(error.response) from error
@@ -127,5 +163,9 @@ def examine(examination: Examination, rows: Sequence[Row], keep: Path, say: Call
             say(f"{keep.stem}: {done} of {total} answers.")
 
     answered = examination.run(rows, progress)
+    return figures(answered, keep, time.monotonic() - start)
+
+
+def figures(answered: Sequence[Answered], keep: Path, seconds: float) -> Metrics:
     write_text(keep, "".join(item.as_json() + "\n" for item in answered))
-    return summarise([item.score for item in answered], time.monotonic() - start)
+    return summarise([item.score for item in answered], seconds)

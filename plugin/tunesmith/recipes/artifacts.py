@@ -72,13 +72,11 @@ def _zip(workspace: Workspace, folder: Path, path: Path) -> None:
 def _card(card: dict[str, Any]) -> str:
     about = ("base_model", "task", "dataset_version", "run_id", "target")
     evaluation = card["evaluation"]
-    measured = [
-        f"| {who.replace('_', ' ')} | {m['format_adherence']:.1%} | {m['field_accuracy']:.1%} | {m['exact']:.1%} |"
-        for who, m in evaluation["measured"].items()
-    ]
+    measured = [_figures(who.replace("_", " "), m) for who, m in evaluation["measured"].items()]
+    measured += _by_route(evaluation.get("routes") or {})
     held_out = "rows it was trained on" if evaluation["in_sample"] else "held-out rows"
     rules = [
-        f"- {check['name'].replace('_', ' ')}: {check['value']:.1%}, required {check['required']:.1%}"
+        f"- {check['name'].replace('_', ' ')}{_by(check)}: {check['value']:.1%}, required {check['required']:.1%}"
         for check in evaluation["gate"]["checks"]
     ]
     lines = [
@@ -96,5 +94,34 @@ def _card(card: dict[str, Any]) -> str:
         "## Gate",
         "",
         *(rules or ["No rule applied."]),
+        *_usage(card["usage"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _figures(who: str, m: dict[str, Any]) -> str:
+    return f"| {who} | {m['format_adherence']:.1%} | {m['field_accuracy']:.1%} | {m['exact']:.1%} |"
+
+
+def _by(check: dict[str, Any]) -> str:
+    return f" by {check['route']}" if check.get("route") else ""
+
+
+def _by_route(routes: dict[str, Any]) -> list[str]:
+    """What is measured of the routes beside Tunesmith's own, whose figures are the first ones."""
+    further = [route for name, route in routes.items() if name != "tunesmith" and not route["same_as"]]
+    return [
+        _figures(f"{who}, by {route['label']}", route[who])
+        for route in further
+        for who in ("live", "tuned")
+        if route[who]
+    ]
+
+
+def _usage(usage: dict[str, Any]) -> list[str]:
+    lines = [
+        f"- {how['label']}: `{how['url']}`, model `{how['model']}`"
+        f"{''.join(f', {key} {value}' for key, value in how['send'].items())}. {how['note']}"
+        for how in usage.values()
+    ]
+    return ["", "## How to ask it", "", *lines] if lines else []

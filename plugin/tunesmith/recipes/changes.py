@@ -59,7 +59,7 @@ def routed(workspace: Workspace, row: ModelVersion, deployment: Deployment, warn
     if not _wants_route(workspace, row):
         return Change(row, None, warnings)
     try:
-        return Change(row, publish.route(deployment, workspace.settings), warnings)
+        return Change(row, publish.route(deployment, workspace.settings, row.task), warnings)
     except TunesmithError as error:
         said = f"It is live, but its LiteLLM route failed: {error.message} {error.hint or ''}".rstrip()
         again = f"Then publish {row.name} {row.version} again, which only makes the route."

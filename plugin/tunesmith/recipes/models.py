@@ -9,15 +9,17 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tunesmith.errors import BadInput, Conflict, NotFound
+from tunesmith.errors import BadInput, Conflict, NotFound, TunesmithError
 from tunesmith.jobs import outbox
 from tunesmith.recipes import changes
 from tunesmith.recipes.changes import Change
 from tunesmith.recipes.context import target_for
-from tunesmith.serving import publish
+from tunesmith.serving import opened, publish
+from tunesmith.serving.routes import Mode
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.store.tables import Model, ModelVersion, Run
 from tunesmith.store.workspace import Workspace
+from tunesmith.tasks.base import TASKS
 
 Recheck = Callable[[], None]
 
@@ -218,7 +220,24 @@ def card(workspace: Workspace, name: str) -> dict[str, Any]:
     found = find(workspace, name)
     live = live_version(workspace, found.name)
     versions = [row.version for row in list_versions(workspace, found.name)]
-    return {**view(found, live=live is not None and live.version == found.version), "versions": versions}
+    shown = view(found, live=live is not None and live.version == found.version)
+    return {**shown, "versions": versions, "usage": usage(workspace, found)}
+
+
+def usage(workspace: Workspace, row: ModelVersion) -> dict[str, Any]:
+    """How to ask the version on each route, once it is live; nothing where its target is not at hand any more."""
+    settings = workspace.settings
+    routed = (row.evaluation.get("routes") or {}).get("litellm")
+    proxy: Mode | None = None
+    if routed:
+        proxy = "wildcard" if routed["same_as"] else "database"
+    try:
+        deployment = deployment_of(workspace, row.deployment)
+        task = TASKS.get(row.task["name"])(row.task["spec"])
+        target = target_for(settings, deployment.target)
+        return opened.usage(deployment, task, opened.opened(target, deployment, task, settings, proxy=proxy))
+    except (TunesmithError, KeyError, TypeError):  # a plug-in is gone, or the record is of another release
+        return {}
 
 
 def _go_live(session: Session, model: Model, row: ModelVersion, notice: str) -> None:

@@ -25,7 +25,15 @@ Event = Literal[
     "schedule.skipped",
 ]
 EVENTS: tuple[str, ...] = get_args(Event)
-_REPORT = ("rows", "in_sample", "measured", "forgetting", "gate")  # the deployment names folders of this machine
+_REPORT = (
+    "rows",
+    "in_sample",
+    "measured",
+    "routes",
+    "live_rows",
+    "forgetting",
+    "gate",
+)  # the deployment names folders of this machine
 
 
 def describe(session: Session, notice: Notice) -> Sequence[Message]:

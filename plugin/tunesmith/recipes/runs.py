@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.errors import BadInput, Conflict, Forbidden, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import changes, claims, datasets, leftovers, models, stages, synthesis
+from tunesmith.recipes import changes, claims, datasets, leftovers, models, replacing, stages, synthesis
 from tunesmith.recipes.callers import LOCAL, Caller
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import DatasetSource, Recipe, Source, TaskSpec
@@ -85,8 +85,9 @@ def create_run(
     if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request, len(wanted))):
         return known
     check_recipe(workspace, recipe)
-    if until == "publish":
+    if "publish" in wanted:
         claims.require(workspace, recipe, may_replace=may_replace)
+        replacing.check(workspace, recipe)
     run = Run(
         id=run_id or new_id("run"),
         recipe_name=None if request else recipe.name,

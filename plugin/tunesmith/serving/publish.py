@@ -3,11 +3,13 @@
 Every function can be called again after a kill -9: it finishes what is missing and makes nothing twice.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.serving import routes
 from tunesmith.serving.targets.base import Deployment, Target
 from tunesmith.settings import Settings
+from tunesmith.tasks.base import TASKS
 
 
 def promote(target: Target, deployment: Deployment, settings: Settings) -> None:
@@ -26,9 +28,11 @@ def foreign_route(target: Target, name: str, settings: Settings) -> str | None:
     return routes.foreign(name, target.name, settings) if settings.litellm_url else None
 
 
-def route(deployment: Deployment, settings: Settings) -> dict[str, Any] | None:
-    """Make the proxy answer to the model's name; None when no proxy is configured."""
-    return routes.ensure(deployment, settings) if settings.litellm_url else None
+def route(deployment: Deployment, settings: Settings, task: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Make the proxy answer to the model's name; None when no proxy is configured. `task`: as our books keep it."""
+    if not settings.litellm_url:
+        return None
+    return routes.ensure(deployment, settings, TASKS.get(task["name"])(task["spec"]) if task else None)
 
 
 def withdraw(name: str, settings: Settings) -> None:

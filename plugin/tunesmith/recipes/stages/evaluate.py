@@ -1,46 +1,56 @@
-"""evaluate: put the candidate up, prove parity, and measure it as it will be served, beside what it would replace."""
+"""evaluate: put the candidate up, prove parity, and measure it as it will be served, on every route by which it will
+be asked, beside what it would replace."""
 
-import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunesmith.errors import TunesmithError
 from tunesmith.evaluation import forgetting, gate
-from tunesmith.evaluation.answers import Examination, examine
 from tunesmith.evaluation.forgetting import Forgetting
 from tunesmith.evaluation.metrics import Metrics
 from tunesmith.recipes import models
-from tunesmith.recipes.context import Context, target_for
-from tunesmith.recipes.stages import baselines
-from tunesmith.recipes.stages.shared import candidate, rows_of
-from tunesmith.serving.targets.base import Endpoint, Target
-from tunesmith.store.tables import ModelVersion
+from tunesmith.recipes.context import Context
+from tunesmith.recipes.stages import against_live, baselines
+from tunesmith.recipes.stages.measuring import Measured, by_route
+from tunesmith.recipes.stages.shared import candidate, choice, rows_of
+from tunesmith.serving import routes
+from tunesmith.serving.targets.base import Endpoint, Route, Target
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row
+
+CLOSE = 0.03  # what a route may have less of the fields than our own before it is said as a warning
 
 
 def run(context: Context) -> dict[str, Any]:
     task, target = context.task(), context.target()
     rows, in_sample = _questions(context)
     replaces = models.live_version(context.workspace, context.recipe.model_name)
+    live = against_live.find(context, task)
     deployment = target.deploy(candidate(context))
     target.parity(deployment).require()
     context.say("Parity proven: the served model sees the tokens that training used.")
 
+    proxy = _proxy(context)
     with target.serve(deployment) as endpoint:
-        tuned = examine(Examination(target, endpoint, task), rows, context.folder / "tuned.jsonl", context.say)
+        tuned = Measured.opened(context, "tuned", target, deployment, endpoint, task, proxy)
+        figures = tuned.on(rows, task)
+        there = tuned.on(live.rows, live.task, "live_rows") if live else {}
         lost = _forgetting(context, target, endpoint)
-    live = _live(context, task, rows, replaces)
+    beside = against_live.measure(context, live, proxy, rows, task) if live else None
     verdict = gate.judge(
-        tuned,
+        figures,
         format_adherence=_adherence_rule(context, task),
         field_accuracy=context.recipe.gate.field_accuracy,
-        live=live,
+        live=beside.on_rows if beside else None,
+        on_live_rows=(there, beside.on_its_own) if beside else None,
         held_out=not in_sample,
     )
-    measured: dict[str, Any] = {"tuned": tuned.as_dict()}
-    if live is not None:
-        measured["live"] = live.as_dict()
+    measured: dict[str, Any] = {"tuned": figures[routes.OWN].as_dict()}
+    if beside:
+        measured["live"] = beside.on_rows[routes.OWN].as_dict()
     if context.recipe.evaluation.baselines:
         measured = {**baselines.measure(context, task, rows), **measured}
+    _say_gaps(context, tuned.routes, figures)
     for check in verdict.checks:
         context.say(check.sentence(), level="info" if check.passed else "warn")
     return {
@@ -49,6 +59,8 @@ def run(context: Context) -> dict[str, Any]:
         "rows": len(rows),
         "in_sample": in_sample,
         "measured": measured,
+        "routes": by_route(tuned.routes, figures, beside.on_rows if beside else {}),
+        "live_rows": live.report(by_route(tuned.routes, there, beside.on_its_own)) if live and beside else None,
         "forgetting": lost.as_dict() if lost else None,
         "gate": verdict.as_dict(),
     }
@@ -61,10 +73,19 @@ def _questions(context: Context) -> tuple[list[Row], bool]:
     if in_sample:
         rows = rows_of(context, "train")[:8]
         context.say("Too few rows to hold any out: the figures are of rows that were trained on.", level="warn")
-    limit = context.recipe.evaluation.rows
-    if len(rows) > limit:
-        rows = random.Random(0).sample(rows, limit)  # noqa: S311  the same rows for every version
-    return rows, in_sample
+    return choice(context, rows), in_sample
+
+
+def _proxy(context: Context) -> routes.Mode | None:
+    """How a LiteLLM proxy will route the model. One that is away is taken for one with a database: a wildcard adds
+    nothing to what is measured anyway."""
+    if not context.recipe.publish.litellm:
+        return None
+    try:
+        return routes.mode(context.settings)
+    except TunesmithError as error:
+        context.say(f"{error.message} The route is measured as if it was registered.", level="warn")
+        return "database"
 
 
 def _forgetting(context: Context, target: Target, endpoint: Endpoint) -> Forgetting | None:
@@ -85,11 +106,13 @@ def _adherence_rule(context: Context, task: Task) -> float | None:
     return rule.format_adherence if chosen or task.has_format else None
 
 
-def _live(context: Context, task: Task, rows: list[Row], version: ModelVersion | None) -> Metrics | None:
-    """`version`, which is live now, on the same rows, unless the recipe replaces nothing."""
-    if version is None or context.recipe.gate.not_worse_than == "none" or version.run_id == context.run.id:
-        return None
-    deployment = models.deployment_of(context.workspace, version.deployment)
-    target = target_for(context.settings, deployment.target)
-    with target.serve(deployment) as endpoint:
-        return examine(Examination(target, endpoint, task), rows, context.folder / "live.jsonl", context.say)
+def _say_gaps(context: Context, open_routes: Sequence[Route], figures: Mapping[str, Metrics]) -> None:
+    own = figures[routes.OWN]
+    for route in open_routes:
+        if route.same_as is None and route.name != routes.OWN:
+            there = figures[route.name]
+            context.say(
+                f"{route.label}: {there.field_accuracy:.1%} right and {there.format_adherence:.1%} in format, "
+                f"by Tunesmith's /v1 {own.field_accuracy:.1%} and {own.format_adherence:.1%}.",
+                level="warn" if own.field_accuracy - there.field_accuracy > CLOSE else "info",
+            )

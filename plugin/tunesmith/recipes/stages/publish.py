@@ -7,6 +7,8 @@ from tunesmith.evaluation import gate
 from tunesmith.recipes import claims, models
 from tunesmith.recipes.context import Context
 
+KEPT = ("rows", "in_sample", "measured", "routes", "live_rows", "forgetting", "gate")  # of the evaluation, for good
+
 
 def run(context: Context) -> dict[str, Any]:
     evaluation, built = context.outcome("evaluate"), context.outcome("build")
@@ -22,7 +24,7 @@ def run(context: Context) -> dict[str, Any]:
         dataset_version=built["version"],
         task=built["task"],
         deployment=evaluation["deployment"],
-        evaluation={key: evaluation.get(key) for key in ("rows", "in_sample", "measured", "forgetting", "gate")},
+        evaluation={key: evaluation.get(key) for key in KEPT},
     )
     # What was measured before it was written down which version is live may only be the first of its name.
     change = models.publish_release(
@@ -40,4 +42,5 @@ def run(context: Context) -> dict[str, Any]:
         "version": release.version,
         "route": change.route,
         "warnings": change.warnings,
+        "usage": models.usage(context.workspace, change.row) if change.row else {},
     }

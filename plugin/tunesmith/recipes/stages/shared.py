@@ -1,5 +1,6 @@
 """What several stages need to know about the stages before them."""
 
+import random
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,3 +47,9 @@ def rows_of(context: Context, split: str) -> list[Row]:
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     path = dataset / f"{split}.jsonl"
     return list(read_rows(path)) if path.exists() else []
+
+
+def choice(context: Context, rows: list[Row]) -> list[Row]:
+    """As many as the recipe measures on: the same ones for every version."""
+    limit = context.recipe.evaluation.rows
+    return random.Random(0).sample(rows, limit) if len(rows) > limit else rows  # noqa: S311  chosen, not secret

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import Unavailable
+from tunesmith.recipes import replacing
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.stages.export import quantization_of
 from tunesmith.serving import base_models, readiness
@@ -15,6 +16,7 @@ from tunesmith.training.trainer import Progress, TrainSpec, train
 
 
 def run(context: Context) -> dict[str, Any]:
+    replacing.check_before_training(context)
     recipe = context.recipe
     base_model = base_models.resolve(recipe.base_model, context.settings)
     _try_the_end(context, base_model)

@@ -1,9 +1,11 @@
 """What a serving target is: it takes an exported model, proves what it serves, and puts it live."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from tunesmith.registry import Registry
 from tunesmith.serving.hf_folder import HfFolder
@@ -31,6 +33,27 @@ class Endpoint:
     base_url: str
     model: str
     headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way by which callers reach a published model, and what its target is asked on that way.
+
+    `url`: where callers ask. `api`: whose chat protocol the target is asked in. `parameters` go along with the model
+    and the messages. `constrained`: Tunesmith asks, and holds the answer to the task's format. `same_as`: the target
+    is asked the very same on that other route, so one measurement is true of both. `send`: what callers have to send
+    themselves to be answered as measured; `note`: what else they should know.
+    """
+
+    name: str
+    label: str
+    url: str = ""
+    api: Literal["openai", "ollama"] = "openai"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    constrained: bool = False
+    same_as: str | None = None
+    send: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,12 +177,22 @@ class Target(Protocol):
         when it is gone."""
         ...
 
+    def routes(self, deployment: Deployment) -> list[Route]:
+        """The ways by which others reach it at this target once it is live, beside Tunesmith's own."""
+        ...
+
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         """An OpenAI chat body as this target understands it. The caller's own format wins over the constraint."""
         ...
 
 
 TARGETS: Registry[Target] = Registry("tunesmith.targets", "target")
+
+
+def shown_url(url: str) -> str:
+    """A URL as others may see it: without what may be a password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def has_own_format(request: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tunesmith.serving import gguf_file
 from tunesmith.serving.parity import ParityReport, Reply, check_conversations, check_metadata
-from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, has_own_format
+from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, Route, has_own_format
 from tunesmith.serving.targets.llamacpp_process import LlamaServer
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
@@ -59,6 +59,10 @@ class LlamaCppTarget:
 
     def remove(self, deployment: Deployment) -> None:
         """Nothing was copied here."""
+
+    def routes(self, deployment: Deployment) -> list[Route]:
+        """Nobody else reaches the embedded server."""
+        return []
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         body = {**request, "cache_prompt": True}

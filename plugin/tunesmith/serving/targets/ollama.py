@@ -10,7 +10,7 @@ from tunesmith.serving import gguf_file, go_template, own_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport, Reply, Step, check_conversations
 from tunesmith.serving.targets import ollama_told, ollama_trial
-from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, has_own_format
+from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, Route, has_own_format, shown_url
 from tunesmith.serving.targets.ollama_told import Told
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
@@ -133,6 +133,27 @@ class OllamaTarget:
                 ollama.delete(deployment.model)
             with suppress(TunesmithError):  # the export may be gone, and with it the name of what was uploaded
                 ollama_trial.let_go(ollama, gguf_file.read_seal(Path(deployment.gguf), verify=False).digest)
+
+    def routes(self, deployment: Deployment) -> list[Route]:
+        """Whoever reaches Ollama asks the model as it is set up: Open WebUI, n8n's Ollama node, Paperless."""
+        url = shown_url(self._url())
+        bare = Route(
+            "ollama",
+            "Ollama alone",
+            url=f"{url}/api/chat",
+            api="ollama",
+            note="Send model and messages only: options of your own replace what was measured.",
+        )
+        openai = Route(
+            "ollama_v1",
+            "Ollama's /v1",
+            url=f"{url}/v1",
+            api="ollama",
+            same_as=bare.name,
+            send={"temperature": 0},
+            note="Where a caller names no temperature, Ollama's /v1 sets 1, and answers are drawn at random.",
+        )
+        return [bare, openai]
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         """Ollama knows no grammars: the answer is held to the JSON Schema."""
