@@ -1,7 +1,7 @@
 """What a caller or a document must not reach: other machines, files, code, and the control tokens of a model."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -131,7 +131,11 @@ def test_a_schema_that_no_grammar_can_be_made_of_is_refused(field: dict[str, Any
 
 def test_names_of_keywords_are_no_keywords() -> None:
     """An argument may be called maxLength or enum, and any JSON may be a default."""
-    fields = {"maxLength": {"type": "string"}, "enum": {"type": "array"}, "pattern": {"type": "integer"}}
+    fields: dict[str, Any] = {
+        "maxLength": {"type": "string"},
+        "enum": {"type": "array"},
+        "pattern": {"type": "integer"},
+    }
     fields["$ref"] = {"type": "string", "default": {"minItems": -1, "$ref": "http://x"}}
     assert bounded({"properties": fields}, Budget("schema")) == {"properties": fields}
     assert [f.name for f in parse_schema({"enum": "date", "minItems": "money"})] == ["enum", "minItems"]
@@ -155,7 +159,7 @@ def test_lengths_written_as_floats_make_a_valid_grammar() -> None:
 
 
 def test_required_must_be_names() -> None:
-    for required in (5, [{}], [1], "ab"):
+    for required in cast(list[Any], [5, [{}], [1], "ab"]):
         with pytest.raises(BadInput):
             Extraction({"schema": {"properties": {"a": {"type": "string"}}, "required": required}})
 
