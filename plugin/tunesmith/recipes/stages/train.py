@@ -37,6 +37,7 @@ def run(context: Context) -> dict[str, Any]:
     context.say(f"Trained {result.steps} steps, loss {result.train_loss:.3f}.", data={"reasons": plan.reasons})
     return {
         "adapter": str(result.adapter_dir.relative_to(context.folder)),
+        "base_revision": base_models.revision_of(recipe.base_model, context.settings),
         "steps": result.steps,
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
