@@ -1,6 +1,7 @@
 """evaluate: put the candidate up, prove parity, and measure it as it will be served, beside what it would replace."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 from tunesmith.evaluation import forgetting, gate
@@ -11,8 +12,10 @@ from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages import baselines
 from tunesmith.recipes.stages.shared import candidate, rows_of
+from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Task
+from tunesmith.tasks.control import neutral_rows
 from tunesmith.tasks.conversation import Row
 
 
@@ -88,6 +91,7 @@ def _live(context: Context, task: Task, rows: list[Row]) -> Metrics | None:
     if version is None or context.recipe.gate.not_worse_than == "none" or version.run_id == context.run.id:
         return None
     deployment = models.deployment_of(context.workspace, version.deployment)
+    rows = neutral_rows(rows, control_tokens_of(Path(deployment.hf_dir)))  # it may have another base
     target = target_for(context.settings, deployment.target)
     with target.serve(deployment) as endpoint:
         return examine(Examination(target, endpoint, task), rows, context.folder / "live.jsonl", context.say)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from tunesmith.jobs import queue
 from tunesmith.recipes.context import Context
+from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.serving.targets.base import Candidate
+from tunesmith.tasks.control import neutral_rows
 from tunesmith.tasks.conversation import Row, read_rows
 
 
@@ -27,6 +29,8 @@ def candidate(context: Context) -> Candidate:
 
 
 def rows_of(context: Context, split: str) -> list[Row]:
+    """Rows to ask the exported model, with its control tokens put apart as in training and in serving."""
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     path = dataset / f"{split}.jsonl"
-    return list(read_rows(path)) if path.exists() else []
+    exported = job_folder(context, "export") / context.outcome("export")["hf_dir"]
+    return neutral_rows(read_rows(path), control_tokens_of(exported)) if path.exists() else []
