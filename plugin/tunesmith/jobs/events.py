@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from tunesmith.store.database import Database
 from tunesmith.store.tables import Event
+from tunesmith_connectors.addresses import shown
 
 
 def append(
@@ -20,8 +21,9 @@ def append(
     type: str = "message",
     data: dict[str, Any] | None = None,
 ) -> None:
+    message, data = shown(message), shown(data or {})
     with database.write() as session:
-        session.add(Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data or {}))
+        session.add(Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data))
 
 
 def read(

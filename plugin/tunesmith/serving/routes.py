@@ -7,6 +7,7 @@ from typing import Any
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.settings import Settings
+from tunesmith_connectors.addresses import without_userinfo
 from tunesmith_connectors.litellm import LiteLLM, LiteLLMError
 
 
@@ -15,7 +16,7 @@ def check(settings: Settings) -> str:
     with _proxy(settings) as proxy:
         names = proxy.models()
         kept = "keeps routes in its database" if proxy.has_database() else "has no database: a wildcard route is used"
-        return f"{proxy.url} answers, {len(names)} models; it {kept}"
+        return f"{without_userinfo(proxy.url)} answers, {len(names)} models; it {kept}"
 
 
 def ensure(deployment: Deployment, settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
+from tunesmith_connectors.addresses import without_userinfo
 
 # A caller who sends one of these has chosen a format; the task's own constraint then stays out.
 FORMAT_KEYS = ("response_format", "grammar", "json_schema", "tools", "format")
@@ -22,6 +23,9 @@ class Check:
     ok: bool
     detail: str
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_userinfo(self.detail))
 
 
 @dataclass(frozen=True)
