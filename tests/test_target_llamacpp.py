@@ -19,7 +19,8 @@ from gguf_edit import copied
 from tunesmith.errors import NotFound, ParityError, Unavailable
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Deployment, Endpoint
-from tunesmith.serving.targets.llamacpp import LlamaCppTarget
+from tunesmith.serving.targets.llamacpp import LlamaCppTarget, start
+from tunesmith.serving.targets.llamacpp_process import LlamaServer
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 
@@ -174,6 +175,46 @@ def test_pool_ends_the_least_recently_used(
         time.sleep(0.05)
     assert not psutil.pid_exists(server.pid)
     assert list(pool._servers) == [second.gguf]
+
+
+def test_the_pool_never_holds_more_than_its_limit(
+    tiny: Tiny, target: LlamaCppTarget, pool: ServerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers were started before others were ended: callers of many models filled the memory."""
+    living: list[LlamaServer] = []
+    most = []
+
+    def counted(deployment: Deployment) -> LlamaServer:
+        living.append(start(deployment))
+        most.append(sum(server.alive() for server in living))
+        return living[-1]
+
+    monkeypatch.setattr("tunesmith.serving.pool.start", counted)
+    versions = [
+        target.deploy(tiny.candidate(f"run-{n}", gguf=copied(tiny.f16, tmp_path / f"{n}.gguf"))) for n in range(4)
+    ]
+    threads = [threading.Thread(target=pool.endpoint, args=(version,)) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_model_that_does_not_fit_the_memory_is_not_started(
+    tiny: Tiny, target: LlamaCppTarget, pool: ServerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.limit = 2
+    deployment = target.deploy(tiny.candidate())
+    pool.endpoint(deployment)
+    (server,) = pool._servers.values()
+    free = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    other = target.deploy(tiny.candidate("run-2", gguf=copied(tiny.f16, tmp_path / "second.gguf")))
+    with pytest.raises(Unavailable) as caught:
+        pool.endpoint(other)
+    assert caught.value.error_code == "memory_full"
+    assert not server.alive()  # it was tried
 
 
 def test_closed_pool_starts_nothing(tiny: Tiny, target: LlamaCppTarget, settings: Settings) -> None:

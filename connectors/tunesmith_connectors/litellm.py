@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from tunesmith_connectors.addresses import without_userinfo
+
 _RETRIED = {429, 500, 502, 503, 504}
 
 
@@ -14,7 +16,7 @@ class LiteLLMError(Exception):
     """`status`: HTTP status, 0 when there was no answer. `hint`: what to do."""
 
     def __init__(self, message: str, *, status: int = 0, hint: str | None = None, retryable: bool = False):
-        super().__init__(message)
+        super().__init__(without_userinfo(message))
         self.status = status
         self.hint = hint
         self.retryable = retryable

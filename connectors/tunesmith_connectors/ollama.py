@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import ollama
 
+from tunesmith_connectors.addresses import without_userinfo
+
 _CHUNK = 1024 * 1024
 _LIKELY: dict[str, Any] = {"logprobs": True, "top_logprobs": 8}
 
@@ -22,7 +24,7 @@ class OllamaError(Exception):
     """`status`: HTTP status, 0 when there was no answer. `retryable`: the same call may go through later."""
 
     def __init__(self, message: str, *, status: int = 0, retryable: bool = False):
-        super().__init__(message)
+        super().__init__(without_userinfo(message))
         self.status = status
         self.retryable = retryable
 

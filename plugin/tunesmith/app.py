@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.workspace = workspace or Workspace.open(settings)
+        app.state.workspace.artifacts.sweep_scratch()
         app.state.pool = ServerPool(app.state.workspace.settings)
         client = httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=10.0))
         async with client as app.state.http, mcp.running():

@@ -3,6 +3,8 @@
 import errno
 from typing import Any, ClassVar
 
+from tunesmith_connectors.addresses import without_userinfo
+
 
 class TunesmithError(Exception):
     """Base of every error that is shown to a caller. `status` is the HTTP status it answers with."""
@@ -11,9 +13,10 @@ class TunesmithError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str | None = None, param: str | None = None):
+        message = without_userinfo(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = without_userinfo(hint) if hint else hint
         self.param = param
         self.error_code = code or self.code
 

@@ -1,10 +1,12 @@
 """`/v1/chat/completions`: passes through to the serving target, holding the answer to the task's format."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
 import httpx
+from anyio import to_thread
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ConfigDict, Field
@@ -18,7 +20,7 @@ from tunesmith.api.schemas import Open
 from tunesmith.api.streams import STREAMS
 from tunesmith.errors import Unavailable
 from tunesmith.evaluation.answers import blames_request, refusal
-from tunesmith.recipes import answering, models
+from tunesmith.recipes import answering, chat_parameters, models
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
@@ -84,15 +86,37 @@ async def ask(
 ) -> tuple[httpx.Response, Turn | None]:
     """Send a chat request to the server of the model that it names. The caller reads the response and closes it, and
     turns the whole answer into tool calls where those are wanted."""
+    asked = chat_parameters.checked(asked)
     version = await run_in_threadpool(models.find, workspace, asked["model"])
-    endpoint, passed, turned = await run_in_threadpool(_prepare, workspace, pool, version, asked)
-    request = client.build_request(
-        "POST", f"{endpoint.base_url}/chat/completions", json=passed, headers=endpoint.headers
-    )
+    prepared = partial(_prepare, workspace, pool, version, asked)
+    endpoint, passed, turned = await to_thread.run_sync(prepared, limiter=pool.threads)
     try:
-        return await client.send(request, stream=True), turned
+        return await _send(client, endpoint, passed), turned
     except httpx.HTTPError as error:
-        raise Unavailable(f"{asked['model']} does not answer: {error!r}", hint="Run `tunesmith doctor`.") from error
+        if not await to_thread.run_sync(pool.died, endpoint, limiter=pool.threads):
+            raise _away(asked, error) from error
+    async with pool.retries:
+        endpoint, passed, turned = await to_thread.run_sync(prepared, limiter=pool.threads)
+        try:
+            return await _send(client, endpoint, passed), turned
+        except httpx.HTTPError as error:
+            raise _away(asked, error) from error
+
+
+async def _send(client: httpx.AsyncClient, endpoint: Endpoint, body: dict[str, Any]) -> httpx.Response:
+    """The response: whole, or its head when it is streamed."""
+    request = client.build_request("POST", f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
+    response = await client.send(request, stream=True)
+    if not body.get("stream"):
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+    return response
+
+
+def _away(asked: dict[str, Any], error: httpx.HTTPError) -> Unavailable:
+    return Unavailable(f"{asked['model']} does not answer: {error!r}", hint="Run `tunesmith doctor`.")
 
 
 def _prepare(
@@ -115,6 +139,9 @@ async def _relay(response: httpx.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in response.aiter_raw():
             yield chunk
+    except httpx.HTTPError:  # too late for a status of its own
+        said = {"message": "The model's server ended before its answer.", "type": "server_error", "code": "unavailable"}
+        yield f"\n\ndata: {json.dumps({'error': said})}\n\n".encode()
     finally:
         await response.aclose()
 

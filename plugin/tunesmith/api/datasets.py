@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
+from tunesmith.api import downloads
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.files import EXAMPLE, chunks_of
 from tunesmith.api.recipes import RunObject
@@ -169,7 +170,8 @@ def export_dataset(
 ) -> FileResponse:
     """A version as other programs read it."""
     with ExitStack() as stack:
-        folder = stack.enter_context(workspace.artifacts.scratch())
+        needed = datasets.export_bytes(workspace, name, form, version)
+        folder = stack.enter_context(downloads.room(workspace, needed))
         place = folder / datasets.export_name(name, form)
         datasets.export_dataset(workspace, name, form, place, version=version, split=split)
         if place.is_dir():

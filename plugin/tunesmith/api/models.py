@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
+from tunesmith.api import downloads
 from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.routing import SafeRoute
@@ -160,7 +161,8 @@ def download_model_artifact(
 ) -> FileResponse:
     """A file of a version, to keep or to use elsewhere."""
     with ExitStack() as stack:
-        scratch = stack.enter_context(workspace.artifacts.scratch())
+        written = artifact == "adapter"  # the others are small, or lie there
+        scratch = stack.enter_context(downloads.room(workspace) if written else workspace.artifacts.scratch())
         path, called = artifacts.get(workspace, f"{name}:{version}", artifact, scratch)
         later = stack.pop_all()
     return FileResponse(path, filename=called, background=BackgroundTask(later.close))

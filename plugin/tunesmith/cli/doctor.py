@@ -17,6 +17,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.serving import base_models, readiness, routes
 from tunesmith.serving.targets.base import TARGETS
 from tunesmith.settings import Settings, get_settings
+from tunesmith_connectors.addresses import without_userinfo
 
 
 @dataclass
@@ -35,10 +36,11 @@ def examine_everything() -> int:
     marks = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "bad": "[red]✗[/]"}
     bad = 0
     for finding in findings(get_settings()):
+        text, hint = without_userinfo(finding.text), without_userinfo(finding.hint)
         bad += finding.state == "bad"
-        console.print(f"{marks[finding.state]} [bold]{finding.subject}[/]: {finding.text}", highlight=False)
-        if finding.hint and finding.state != "ok":
-            console.print(f"    {finding.hint}", style="dim", highlight=False)
+        console.print(f"{marks[finding.state]} [bold]{finding.subject}[/]: {text}", highlight=False)
+        if hint and finding.state != "ok":
+            console.print(f"    {hint}", style="dim", highlight=False)
     console.print("Everything needed is there." if not bad else f"{bad} to mend.")
     return 1 if bad else 0
 

@@ -2,9 +2,10 @@
 
 import asyncio
 
-from tunesmith.cli.serve import log_to_stderr, worker_command
+from tunesmith.cli.serve import worker_command
 from tunesmith.jobs.process import spawn
 from tunesmith.settings import get_settings
+from tunesmith.store.logs import log_to_stderr
 from tunesmith.store.workspace import Workspace
 
 

@@ -1,6 +1,5 @@
 """`tunesmith serve` and `tunesmith worker`."""
 
-import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import leftovers, notices, schedules, webhooks
 from tunesmith.settings import get_settings
+from tunesmith.store.logs import log_to_stderr
 from tunesmith.store.retry import retried
 from tunesmith.store.workspace import Workspace
 
@@ -41,6 +41,7 @@ def serve(host: str | None, port: int | None, *, with_worker: bool) -> None:
                 host=host or settings.host,
                 port=port if port is not None else settings.port,
                 log_level=settings.log_level.lower(),
+                log_config=None,  # through our own handler, which shows no passwords
                 timeout_graceful_shutdown=5,
             )
     finally:
@@ -112,8 +113,3 @@ def _has_lifeline() -> bool:
 def _show_first_key(secret: str | None) -> None:
     if secret:
         print(f"\n  Your API key, shown this once: {secret}\n", flush=True)
-
-
-def log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)

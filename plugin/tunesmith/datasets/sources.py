@@ -16,6 +16,7 @@ from tunesmith.settings import Settings
 from tunesmith.tasks.conversation import Row
 from tunesmith.tasks.document import Document, Value
 from tunesmith.tasks.values import dates_in
+from tunesmith_connectors.addresses import without_userinfo
 from tunesmith_connectors.paperless import Lookups, PaperlessError
 from tunesmith_connectors.paperless_values import LOOKUPS, Money, PaperlessDocument, read_document
 
@@ -254,4 +255,4 @@ def check_paperless(settings: Settings) -> str:
     with connect(settings) as client:
         lookups = client.lookups()
     counts = ", ".join(f"{len(getattr(lookups, kind))} {kind.replace('_', ' ')}" for kind in LOOKUPS)
-    return f"{settings.paperless_url}: {counts}"
+    return without_userinfo(f"{settings.paperless_url}: {counts}")

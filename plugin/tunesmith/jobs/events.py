@@ -10,6 +10,7 @@ from sqlalchemy import select
 from tunesmith.store.database import Database
 from tunesmith.store.retry import retried
 from tunesmith.store.tables import Event
+from tunesmith_connectors.addresses import shown
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,10 @@ def append(
 ) -> None:
     """Tell what happened. An event that cannot be stored is lost and the log says so: no work fails because of it."""
 
+    message, data = shown(message), shown(data or {})
+
     def add() -> None:
-        event = Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data or {})
+        event = Event(run_id=run_id, job_id=job_id, level=level, type=type, message=message, data=data)
         with database.write(patience_s=0.0) as session:
             session.add(event)
 

@@ -1,19 +1,19 @@
 """Asking a published model: where it answers, and the request as its target understands it."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import BadInput
 from tunesmith.recipes import models
 from tunesmith.recipes.context import target_for
-from tunesmith.serving.hf_folder import HfFolder
+from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
+from tunesmith.tasks.control import neutral_value
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.extraction import Extraction
 
@@ -31,7 +31,8 @@ def prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
 ) -> tuple[Endpoint, dict[str, Any]]:
     """`asked` is a chat completion's body; the answer will be held to the task's format."""
-    said = [_as_text(message) for message in asked["messages"]]
+    control = _control_tokens(workspace, version)
+    said = [_harmless(_as_text(message), control) for message in asked["messages"]]
     readable = all(isinstance(message.get("content"), str) for message in said)
     constraint = task_of(version).constraint([_plain(message) for message in said]) if readable else None
     return address(workspace, pool, version, {**asked, "messages": said}, constraint)
@@ -49,7 +50,10 @@ def address(
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
     given = {key: value for key, value in asked.items() if value is not None}
-    given["messages"] = [_harmless(message, _control_tokens(deployment.hf_dir)) for message in asked["messages"]]
+    control = control_tokens_of(Path(deployment.hf_dir))
+    given["messages"] = [_harmless(message, control) for message in asked["messages"]]
+    if "tools" in given:
+        given["tools"] = neutral_value(given["tools"], control)
     if deployment.num_predict is not None and not any(key in given for key in LENGTHS):
         given["max_tokens"] = deployment.num_predict
     return endpoint, target.body({"temperature": 0, **given, "model": endpoint.model}, constraint)
@@ -100,20 +104,13 @@ def as_tool_call(content: dict[str, Any], name: str, answer: str | None = None) 
     return content
 
 
-@lru_cache(32)
-def _control_tokens(hf_dir: str) -> tuple[str, ...]:
-    folder = Path(hf_dir)
-    return tuple(HfFolder(folder).control_tokens) if (folder / "tokenizer.json").is_file() else ()
+def _control_tokens(workspace: Workspace, version: ModelVersion) -> tuple[str, ...]:
+    return control_tokens_of(Path(models.deployment_of(workspace, version.deployment).hf_dir))
 
 
 def _harmless(message: Mapping[str, Any], control: Sequence[str]) -> dict[str, Any]:
     """The message unable to end its turn or to begin another: a document in it is data, and never a template."""
-    text = message.get("content")
-    if not isinstance(text, str):
-        return dict(message)
-    for token in control:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return {**message, "content": text}
+    return {key: value if key == "role" else neutral_value(value, control) for key, value in message.items()}
 
 
 def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:

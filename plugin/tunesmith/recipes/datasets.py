@@ -153,6 +153,13 @@ def export_dataset(
     return {"name": name, "version": row.version, **export(folder, form, output, name=name, split=split).as_dict()}
 
 
+def export_bytes(workspace: Workspace, name: str, form: str, version: str | None = None) -> int:
+    """About how much room an export takes at most; one of several files is there once more as a ZIP."""
+    folder = workspace.artifacts.dataset(get_version(workspace, name, version).version)
+    rows = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+    return rows * (4 if form in FOLDERS else 2)
+
+
 def export_name(name: str, form: str) -> str:
     """What an exported file is called when nobody says."""
     suffix = {"csv": ".csv", "parquet": ".parquet"}.get(form, "" if form in FOLDERS else ".jsonl")

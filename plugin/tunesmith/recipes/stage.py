@@ -3,11 +3,9 @@
 Leaves `outcome.json` or `error.json` in the job's folder; its exit status says which, see `jobs.worker`.
 """
 
-import logging
 import signal
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,17 @@ from tunesmith.jobs.worker import EXIT_DISK_FULL, EXIT_PAUSED, EXIT_RETRY
 from tunesmith.recipes import stages
 from tunesmith.recipes.context import Context
 from tunesmith.store.files import write_json
+from tunesmith.store.logs import log_to_stderr, print_trace
 from tunesmith.store.retry import PATIENCE_S, is_transient, retried
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 from tunesmith.training.backends.base import Interrupted
+from tunesmith_connectors.addresses import without_userinfo
 
 
 def main(job_id: str) -> int:
     exit_when_parent_dies()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    log_to_stderr("info")
     workspace = retried(Workspace.open)
     workspace.database.patience_s = PATIENCE_S
     folder = workspace.artifacts.job(job_id)
@@ -56,7 +56,7 @@ def _leave(folder: Path, error: Exception) -> int:
     """Write what went wrong, in words for the user, and choose the exit status."""
     if isinstance(error, Interrupted):
         return EXIT_PAUSED
-    traceback.print_exception(error)
+    print_trace(error)
     status = 1
     if full := as_disk_full(error):
         error, status = full, EXIT_DISK_FULL
@@ -66,8 +66,8 @@ def _leave(folder: Path, error: Exception) -> int:
         status = EXIT_RETRY
     try:
         write_json(folder / "error.json", _as_dict(error))
-    except OSError:
-        traceback.print_exc()  # on a full disk there may be no room for the reason either
+    except OSError as unwritten:
+        print_trace(unwritten)  # on a full disk there may be no room for the reason either
     return status
 
 
@@ -86,7 +86,7 @@ def _as_dict(error: Exception) -> dict[str, Any]:
         return error.as_dict()
     return {
         "code": "stage_failed",
-        "message": f"{type(error).__name__}: {error}",
+        "message": without_userinfo(f"{type(error).__name__}: {error}"),
         "hint": "The whole trace is in log.txt of the job's folder. Resume the run once the cause is mended.",
         "param": None,
     }

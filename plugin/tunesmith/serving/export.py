@@ -11,6 +11,7 @@ from tunesmith.serving import base_models, gguf_file, own_template
 from tunesmith.serving.children import Work, run_module
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.merge import merge
+from tunesmith.serving.model_files import refuse_code
 from tunesmith.settings import Settings
 from tunesmith.store.files import put_in_place
 
@@ -96,6 +97,9 @@ def _float_of(gguf: Path) -> Path:
 def _converter(base: Path, hf_dir: Path, gguf: Path, quantization: str, settings: Settings) -> Work:
     """Start the converter; it waits until `hf_dir` is there."""
     root = base_models.converter_root(settings)
+    for folder in (base, hf_dir):
+        if folder.is_dir():
+            refuse_code(folder, folder.name)
     direct = quantization in DIRECT
     target, outtype = (_partial(gguf), quantization) if direct else (_float_of(gguf), "f16")
     argv = [sys.executable, "-m", "tunesmith.serving.convert_child"]

@@ -5,8 +5,10 @@ jinja2 and tokenizers are imported inside functions: only child processes call t
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ from tunesmith.errors import BadInput
 
 # Beyond this a context costs more memory than a home server likes: 4 slots of it are held.
 MAX_CONTEXT = 4096
+
+
+_MARKS = re.compile(
+    r"\[/?[A-Z][A-Z_]{1,30}\]|<</?[A-Z]{2,10}>>|<\|[^<>|\s'\"]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>"
+    r"|<(?:start|end)_of_[a-z_]{1,20}>|</?s>"
+)
+_OURS = {f"<{slash}{name}>" for slash in ("", "/") for name in ("tool_call", "tools", "tool_response", "document")}
 
 
 class HfFolder:
@@ -53,8 +62,7 @@ class HfFolder:
 
     def token(self, role: str) -> str | None:
         """Text of a special token: "bos", "eos"."""
-        value = self.tokenizer_config.get(f"{role}_token")
-        return value.get("content") if isinstance(value, dict) else value
+        return _text(self.tokenizer_config.get(f"{role}_token"))
 
     def token_id(self, role: str) -> int | None:
         text = self.token(role)
@@ -156,9 +164,17 @@ class HfFolder:
 
     @cached_property
     def control_tokens(self) -> list[str]:
-        """Special tokens that the template writes: a text with one of them in it could end its own turn."""
-        added = self._json("tokenizer.json").get("added_tokens", [])
-        return [t["content"] for t in added if t.get("special") and t["content"] in self.template]
+        """Texts that the model does not read as text: its tokenizer's special tokens, and the marks that its template
+        puts around turns, such as [INST]. What our own prompts are made of is none."""
+        added = [*self._json("tokenizer.json").get("added_tokens", [])]
+        added += self.tokenizer_config.get("added_tokens_decoder", {}).values()
+        special = [token["content"] for token in added if token.get("special")]
+        named = {**self._json("special_tokens_map.json"), **self.tokenizer_config}
+        special += [text for role in ("bos", "eos") if (text := _text(named.get(f"{role}_token")))]
+        special += [text for token in named.get("additional_special_tokens") or () if (text := _text(token))]
+        with suppress(BadInput):  # a base without a template has no turns
+            special += _MARKS.findall(self.template)
+        return [text for text in dict.fromkeys(special) if text not in _OURS]
 
     def _is_special(self, token: str) -> bool:
         return any(t.content == token for t in self.tokenizer.get_added_tokens_decoder().values())
@@ -184,8 +200,17 @@ class HfFolder:
         return found
 
 
+@lru_cache(32)
+def control_tokens_of(folder: Path) -> tuple[str, ...]:
+    """Of a model that was exported once and never changes; none for one whose folder is gone."""
+    return tuple(HfFolder(folder).control_tokens)
+
+
+def _text(token: Any) -> str | None:
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else None
+
+
 def _without_generation_marks(template: str) -> str:
     """`{% generation %}` only marks what is learnt; plain jinja2 does not know it."""
-    import re
-
     return re.sub(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}", r"{#\1 \2#}", template)

@@ -10,6 +10,7 @@ from tunesmith.errors import BadInput, Conflict, Unavailable
 from tunesmith.serving.targets.base import Deployment, Route, shown_url
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Task
+from tunesmith_connectors.addresses import without_userinfo
 from tunesmith_connectors.litellm import LiteLLM, LiteLLMError
 
 OWN = "tunesmith"  # the name of the route through this service
@@ -23,7 +24,7 @@ def check(settings: Settings) -> str:
     with _proxy(settings) as proxy:
         names = proxy.models()
         kept = "keeps routes in its database" if proxy.has_database() else "has no database: a wildcard route is used"
-        return f"{proxy.url} answers, {len(names)} models; it {kept}"
+        return f"{without_userinfo(proxy.url)} answers, {len(names)} models; it {kept}"
 
 
 def mode(settings: Settings) -> Mode | None:

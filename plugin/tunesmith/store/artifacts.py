@@ -1,12 +1,14 @@
 """Artefact folders: written whole or not at all, never changed afterwards, never outside the data folder."""
 
+import fcntl
 import hashlib
+import os
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tunesmith.errors import DiskFull, NotFound
@@ -68,11 +70,27 @@ class Artifacts:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for work that is not finished; it is gone afterwards."""
+        """A folder for work that is not finished; it is gone afterwards, or swept once its process is dead."""
+        root = self._scratch_root()
+        with ExitStack() as stack:
+            with _locked(root):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=root)))
+                stack.enter_context(_locked(folder))
+            yield folder
+
+    def sweep_scratch(self) -> int:
+        """Remove what killed processes left unfinished; returns how many folders."""
+        root = self._scratch_root()
+        with _locked(root):
+            left = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and not _in_use(path)]
+            for path in left:
+                shutil.rmtree(path, ignore_errors=True)
+        return len(left)
+
+    def _scratch_root(self) -> Path:
         root = self.cache("scratch")
         root.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root) as folder:
-            yield Path(folder)
+        return root
 
     def _folder(self, noun: str, artifact_id: str) -> Path:
         path = self._resolve(noun, artifact_id)
@@ -97,6 +115,29 @@ class Artifacts:
                 f"{(needed_bytes + self.min_free_bytes) / 2**30:.1f} GiB are needed.",
                 hint="Free some disk space, then resume the job; nothing is lost.",
             )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Locked for as long as the block lasts and the process lives. Some network disks cannot: then nothing is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _in_use(folder: Path) -> bool:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody has it, or nobody can tell
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def sha256_of(chunks: Iterable[bytes]) -> str:

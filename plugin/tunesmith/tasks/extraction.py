@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 import jsonschema
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from tunesmith.errors import BadInput
 from tunesmith.tasks import learning
@@ -16,7 +18,7 @@ from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.document import Document, Value
 from tunesmith.tasks.grammar import build_grammar
 from tunesmith.tasks.prompting import document_of, system_prompt, user_prompt
-from tunesmith.tasks.schema import Field, field_from_json, field_to_json, object_schema, pairs_schema, parse_schema
+from tunesmith.tasks.schema import Field, field_from_json, field_to_json, object_schema, pairs_schema, read_schema
 from tunesmith.tasks.style import Style, parse_object, parse_pairs
 from tunesmith.tasks.template import Template
 from tunesmith.tasks.values import canonical_date, canonical_money
@@ -48,7 +50,7 @@ class Extraction:
         self.template = Template(given["template"]) if given.get("template") else None
         self.pairs = given.get("form") == "pairs"
         learnt = given.get("fields")
-        self.fields: list[Field] = [field_from_json(f) for f in learnt] if learnt else parse_schema(given.get("schema"))
+        self.fields: list[Field] = [field_from_json(f) for f in learnt] if learnt else read_schema(given.get("schema"))
         if self.pairs and not learnt:  # what is not found is left out
             self.fields = [replace(f, optional=True, nullable=False) for f in self.fields]
         style = given.get("style", {})
@@ -228,7 +230,10 @@ class Extraction:
     def _fits(self, value: dict[str, Any]) -> bool:
         # A length bound keeps a served answer from running away; a longer value is still well-formed.
         schema = object_schema([replace(f, max_length=None) for f in self.fields])
-        return bool(jsonschema.Draft202012Validator(schema).is_valid(value))
+        try:
+            return bool(jsonschema.Draft202012Validator(schema, registry=Registry()).is_valid(value))  # fetches nothing
+        except (Unresolvable, RecursionError):
+            return False
 
 
 def _pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -96,5 +96,5 @@ def free_value(f: Field, style: Style) -> list[str]:
     if f.kind == "enum":
         return [literal(style.plain(v)) for v in f.choices]
     if f.kind == "string":
-        return [f'"\\"" char{{0,{f.max_length}}} "\\""' if f.max_length else "string"]
+        return ["string" if f.counted is None else f'"\\"" char{{0,{f.counted}}} "\\""']
     return [f.kind]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tunesmith.tasks.control import COMMON, neutralise
 from tunesmith.tasks.schema import Field
 
 _ASK = "Extract the key fields from this document:\n<document>\n"
@@ -33,8 +34,9 @@ def shorten(text: str, limit: int) -> str:
 
 
 def neutral(text: str) -> str:
-    """The text unable to end its delimiter or to write a chat template's control tokens."""
-    return text.replace("</document>", "< /document>").replace("<|", "< |").replace("|>", "| >").replace("\x00", "")
+    """The text unable to end its delimiter or to write the control tokens of well-known chat templates; those of the
+    base model itself are put apart where it is known, see `control`."""
+    return neutralise(text.replace("\x00", ""), ("</document>", *COMMON))
 
 
 def document_of(message: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 from tunesmith.errors import BadInput
+from tunesmith.tasks.schema_bounds import MAX_COUNT, Budget, bounded, inlined
 
 Kind = Literal["string", "money", "date", "integer", "number", "boolean", "enum", "json"]
 # Where a value comes from. "free": anywhere. "values": a date or amount that the document mentions. Otherwise
@@ -20,6 +21,7 @@ DEFAULT_SCHEMA: dict[str, Any] = {
     "amount": "money",
 }
 _KINDS = ("string", "money", "date", "integer", "number", "boolean")
+MOST_CHARACTERS = MAX_COUNT  # that a grammar counts; a longer text is not bounded
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,33 @@ class Field:
         if self.kind == "date":
             return {"type": "string", "pattern": DATE_PATTERN}
         body: dict[str, Any] = {"type": self.kind}
-        if self.kind == "string" and self.max_length:
-            body["maxLength"] = self.max_length
+        if self.kind == "string" and self.counted is not None:
+            body["maxLength"] = self.counted
         return body
+
+    @property
+    def counted(self) -> int | None:
+        """The bound of a text's length where it is small enough for a grammar."""
+        return self.max_length if self.max_length is not None and self.max_length <= MOST_CHARACTERS else None
+
+
+def read_schema(schema: Mapping[str, Any] | None) -> list[Field]:
+    """`parse_schema` of what a caller wrote: checked for size and sense, its references followed within it."""
+    if schema is None:
+        return parse_schema(None)
+    budget = Budget("task.schema")
+    if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
+        schema = bounded(schema, budget)
+    else:
+        schema = {name: _checked(name, body, budget) for name, body in schema.items()}
+    return parse_schema(inlined(schema, budget))
+
+
+def _checked(name: str, body: Any, budget: Budget) -> Any:
+    try:
+        return bounded(body, budget) if isinstance(body, Mapping) else body
+    except BadInput as error:
+        raise BadInput(f"Field {name!r}: {error.message}", param="task.schema", hint=error.hint) from error
 
 
 def parse_schema(schema: Mapping[str, Any] | None) -> list[Field]:
@@ -70,7 +96,10 @@ def parse_schema(schema: Mapping[str, Any] | None) -> list[Field]:
     schema = DEFAULT_SCHEMA if schema is None else schema
     properties = schema.get("properties")
     if isinstance(properties, Mapping) and schema.get("type", "object") == "object":
-        required = set(schema.get("required", properties))
+        named = schema.get("required", properties)
+        if not isinstance(named, list | Mapping) or not all(isinstance(name, str) for name in named):
+            raise BadInput("required is no list of names.", param="task.schema", hint="Write required: [date, amount].")
+        required = set(named)
         fields = [
             replace(_from_json_schema(str(name), body), optional=name not in required)
             for name, body in properties.items()

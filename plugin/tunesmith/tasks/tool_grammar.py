@@ -48,7 +48,7 @@ def _value(f: Field, style: Style) -> list[str]:
         return [f'"[" ({item} ({literal(style.item)} {item})*)? "]"', *null]
     if f.kind == "json" and schema.get("type") == "object":
         return ["object", *null]
-    bounded = replace(f, max_length=f.max_length or MAX_TEXT) if f.kind == "string" else f
+    bounded = replace(f, max_length=MAX_TEXT) if f.kind == "string" and f.max_length is None else f
     return [*free_value(bounded, style), *null]
 
 

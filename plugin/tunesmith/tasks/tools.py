@@ -18,6 +18,7 @@ from referencing.exceptions import Unresolvable
 from tunesmith import json_safely
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.schema_bounds import Budget, bounded
 from tunesmith.tasks.style import Style, parse_object
 
 MAX_TOOLS = 128
@@ -89,7 +90,8 @@ def read_tools(given: Any) -> list[Tool]:
     """
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) > MAX_TOOLS:
         raise _invalid(f"tools must be a list of at most {MAX_TOOLS}")
-    tools = [_read_tool(item) for item in given]
+    budget = Budget("tools")
+    tools = [_read_tool(item, budget) for item in given]
     names = [tool.name for tool in tools]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -99,7 +101,7 @@ def read_tools(given: Any) -> list[Tool]:
     return tools
 
 
-def _read_tool(item: Any) -> Tool:
+def _read_tool(item: Any, budget: Budget) -> Tool:
     function = item.get("function", item) if isinstance(item, Mapping) else None
     if not isinstance(function, Mapping) or not _NAME.fullmatch(str(function.get("name", ""))):
         raise _invalid(f"a tool has no name of letters, digits, dots, - and _: {str(item)[:80]!r}")
@@ -110,12 +112,12 @@ def _read_tool(item: Any) -> Tool:
     if not isinstance(schema.get("properties", {}), dict):
         raise _invalid(f"the properties of {name} are no mapping")
     try:
-        text = json.dumps(schema)
+        schema = bounded(schema, budget)
         _Validator.check_schema(schema)
+    except BadInput as error:
+        raise _invalid(f"the parameters of {name} are no JSON Schema that can be used: {error.message}") from error
     except (SchemaError, TypeError, ValueError, RecursionError) as error:
         raise _invalid(f"the parameters of {name} are no JSON Schema: {str(error)[:120]}") from error
-    if re.search(r'"\$(ref|dynamicRef)": "(?!#)', text):
-        raise _invalid(f"the parameters of {name} refer to another document")
     return Tool(name, " ".join(str(function.get("description") or "").split()), schema)
 
 

@@ -46,7 +46,7 @@ def general(context: Context, rows: list[Row]) -> list[dict[str, Any]]:
 
 def _once(context: Context, asked: list[Any], ask: Callable[[Target, Endpoint], Measured]) -> Measured:
     """What `ask` measures on the base, from the cache when the same was asked of it before."""
-    parts = json.dumps([context.recipe.base_model, quantization_of(context), *asked], sort_keys=True)
+    parts = json.dumps([_base(context), quantization_of(context), *asked], sort_keys=True)
     key = hashlib.sha256(parts.encode()).hexdigest()[:24]
     place = context.workspace.artifacts.cache("baselines", f"{key}.json")
     if place.exists():
@@ -64,8 +64,14 @@ def base_candidate(context: Context) -> Candidate:
     """The untuned base, exported like the tuned model."""
     quantization = quantization_of(context)
     hf_dir = base_models.resolve(context.recipe.base_model, context.settings)
-    slug = context.recipe.base_model.replace("/", "--")
+    slug = _base(context).replace("/", "--")
     gguf = context.workspace.artifacts.cache("base", f"{slug}-{quantization}.gguf")
     if not gguf.exists():
         export.to_gguf(hf_dir, gguf, quantization, settings=context.settings)
     return Candidate.of_export(name="base", version=slug, gguf=gguf, hf_dir=hf_dir, quantization=quantization)
+
+
+def _base(context: Context) -> str:
+    """The base's name, with its revision when it has one."""
+    revision = base_models.revision_of(context.recipe.base_model, context.settings)
+    return context.recipe.base_model + (f"@{revision[:12]}" if revision else "")

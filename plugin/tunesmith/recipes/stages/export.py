@@ -9,8 +9,9 @@ from tunesmith.serving import base_models, export
 
 def run(context: Context) -> dict[str, Any]:
     recipe = context.recipe
-    base = base_models.resolve(recipe.base_model, context.settings)
-    adapter = job_folder(context, "train") / context.outcome("train")["adapter"]
+    trained = context.outcome("train")
+    base = base_models.resolve(recipe.base_model, context.settings, revision=trained.get("base_revision"))
+    adapter = job_folder(context, "train") / trained["adapter"]
     quantization = quantization_of(context)
     context.say(f"Merging the adapter and writing {quantization} GGUF.")
     exported = export.export(base, adapter, context.folder, quantization=quantization, settings=context.settings)

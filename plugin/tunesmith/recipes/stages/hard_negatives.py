@@ -13,8 +13,10 @@ from tunesmith.evaluation.answers import Examination
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages.baselines import base_candidate
+from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.store.tables import ModelVersion
 from tunesmith.tasks.base import Task
+from tunesmith.tasks.control import neutral_row
 from tunesmith.tasks.conversation import Row, read_rows, write_rows
 from tunesmith.training.backends.base import Interrupted
 
@@ -36,8 +38,9 @@ def weigh(context: Context, wanted: AskedFirst, task: Task, folder: Path) -> Har
     order = sorted((_key(context, row), n) for n, row in enumerate(read_rows(train)))
     chosen = {n: key for key, n in order[: wanted.rows]}
     rows = {chosen[n]: row for n, row in enumerate(read_rows(train)) if n in chosen}
-    with _served(context, version, task) as (name, examination):
-        exact = _exact(context, name, examination, rows)
+    with _served(context, version, task) as (name, examination, control):
+        asked = {key: neutral_row(row, control) for key, row in rows.items()}
+        exact = _exact(context, name, examination, asked)
     right = sorted(key for key in rows if exact[key])
     wrong = len(rows) - len(right)
     stay = max(round(wanted.keep_right * len(right)), task.minimum_examples - (len(order) - len(right)))
@@ -84,8 +87,10 @@ def _version(context: Context, model: str, task: Task) -> ModelVersion | None:
 
 
 @contextmanager
-def _served(context: Context, version: ModelVersion | None, task: Task) -> Iterator[tuple[str, Examination]]:
-    """The model's name, and how it is asked: as it is served, held to the task's format."""
+def _served(
+    context: Context, version: ModelVersion | None, task: Task
+) -> Iterator[tuple[str, Examination, tuple[str, ...]]]:
+    """The model's name, how it is asked (as it is served, held to the task's format), and its control tokens."""
     if version is None:
         target = target_for(context.settings, "llamacpp")
         deployment, name = target.deploy(base_candidate(context)), f"base {context.recipe.base_model}"
@@ -94,7 +99,7 @@ def _served(context: Context, version: ModelVersion | None, task: Task) -> Itera
         name = f"{version.name}:{version.version}"
         target = target_for(context.settings, deployment.target)
     with target.serve(deployment) as endpoint:
-        yield name, Examination(target, endpoint, task)
+        yield name, Examination(target, endpoint, task), control_tokens_of(Path(deployment.hf_dir))
 
 
 def _exact(context: Context, name: str, examination: Examination, rows: dict[str, Row]) -> dict[str, bool]:

@@ -17,10 +17,12 @@ from tunesmith.evaluation.answers import Answered, Examination, figures
 from tunesmith.evaluation.metrics import Metrics
 from tunesmith.recipes.context import Context
 from tunesmith.serving import opened
+from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.serving.routes import Mode
 from tunesmith.serving.targets.base import Deployment, Endpoint, Route, Target
-from tunesmith.store.artifacts import read_json, write_json
+from tunesmith.store.files import read_json, write_json
 from tunesmith.tasks.base import Score, Task
+from tunesmith.tasks.control import neutral_rows
 from tunesmith.tasks.conversation import Row, row_to_json
 
 AT_ONCE = 16  # answers that a stop, or a server that fails, may lose
@@ -59,6 +61,7 @@ class Measured:
         found: dict[str, Metrics] = {}
         if not rows:
             return found
+        rows = neutral_rows(rows, control_tokens_of(Path(self.deployment.hf_dir)))  # those of its own base
         for route in self.routes:
             if route.same_as is None:
                 name = "-".join(part for part in (self.who, where, "" if route.constrained else route.name) if part)

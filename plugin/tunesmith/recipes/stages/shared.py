@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tunesmith.recipes.context import Context
-from tunesmith.serving.hf_folder import HfFolder
+from tunesmith.serving.hf_folder import HfFolder, control_tokens_of
 from tunesmith.serving.targets.base import Candidate
+from tunesmith.tasks.control import neutral_rows
 from tunesmith.tasks.conversation import Row, read_rows
 
 # An answer may be twice as long as the longest that was learnt, and has this many tokens more: a document that is
@@ -44,9 +45,11 @@ def answer_length(rows: Iterable[Row], folder: HfFolder) -> int | None:
 
 
 def rows_of(context: Context, split: str) -> list[Row]:
+    """Rows to ask the exported model, with its control tokens put apart as in training and in serving."""
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     path = dataset / f"{split}.jsonl"
-    return list(read_rows(path)) if path.exists() else []
+    exported = job_folder(context, "export") / context.outcome("export")["hf_dir"]
+    return neutral_rows(read_rows(path), control_tokens_of(exported)) if path.exists() else []
 
 
 def choice(context: Context, rows: list[Row]) -> list[Row]:

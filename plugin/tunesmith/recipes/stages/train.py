@@ -1,5 +1,6 @@
 """train: dataset version → adapter."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from tunesmith.recipes import replacing
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.stages.export import quantization_of
 from tunesmith.serving import base_models, readiness
-from tunesmith.serving.hf_folder import HfFolder
+from tunesmith.serving.hf_folder import HfFolder, control_tokens_of
+from tunesmith.tasks.control import neutral_row
 from tunesmith.tasks.conversation import read_rows, write_rows
 from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
 from tunesmith.training.trainer import Progress, TrainSpec, train
@@ -22,12 +24,14 @@ def run(context: Context) -> dict[str, Any]:
     _try_the_end(context, base_model)
     dataset = context.workspace.artifacts.dataset(context.outcome("build")["version"])
     validation = dataset / "validation.jsonl"
+    given_validation = validation.exists() and validation.stat().st_size > 0
     minutes = recipe.training.minutes or context.settings.train_minutes
     given = recipe.training.hyperparameters
+    control = control_tokens_of(base_model)
     spec = TrainSpec(
         base_model=base_model,
-        train_file=_rows(context, dataset),
-        validation_file=validation if validation.exists() and validation.stat().st_size else None,
+        train_file=_neutral(context, _rows(context, dataset), control),
+        validation_file=_neutral(context, validation, control) if given_validation else None,
         output_dir=context.folder,
         backend=recipe.training.backend,
         method=recipe.training.method,
@@ -41,6 +45,7 @@ def run(context: Context) -> dict[str, Any]:
     context.say(f"Trained {result.steps} steps, loss {result.train_loss:.3f}.", data={"reasons": plan.reasons})
     return {
         "adapter": str(result.adapter_dir.relative_to(context.folder)),
+        "base_revision": base_models.revision_of(recipe.base_model, context.settings),
         "steps": result.steps,
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -72,6 +77,17 @@ def _rows(context: Context, dataset: Path) -> Path:
     together = context.folder / "rows.jsonl"
     write_rows(together, (row for name in ("train", "general") for row in read_rows(dataset / f"{name}.jsonl")))
     return together
+
+
+def _neutral(context: Context, path: Path, control: Sequence[str]) -> Path:
+    """The rows with the base's control tokens put apart, as they will be in what the model is served."""
+    changed = sum(neutral_row(row, control) != row for row in read_rows(path))
+    if not changed:
+        return path
+    context.say(f"{changed} rows of {path.stem} hold control tokens of the base model: they are learnt as plain text.")
+    neutral = context.folder / f"neutral-{path.name}"
+    write_rows(neutral, (neutral_row(row, control) for row in read_rows(path)))
+    return neutral
 
 
 def _report(context: Context, progress: Progress) -> None:

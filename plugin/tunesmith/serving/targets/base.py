@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from tunesmith.registry import Registry
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
+from tunesmith_connectors.addresses import without_userinfo
 
 # A caller who sends one of these has chosen a format; the task's own constraint then stays out.
 FORMAT_KEYS = ("response_format", "grammar", "json_schema", "tools", "format")
@@ -24,6 +24,9 @@ class Check:
     ok: bool
     detail: str
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_userinfo(self.detail))
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,7 @@ TARGETS: Registry[Target] = Registry("tunesmith.targets", "target")
 
 def shown_url(url: str) -> str:
     """A URL as others may see it: without what may be a password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    return without_userinfo(url).rstrip("/")
 
 
 def has_own_format(request: dict[str, Any]) -> bool:

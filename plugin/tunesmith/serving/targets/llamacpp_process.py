@@ -81,6 +81,12 @@ class LlamaServer:
     def alive(self) -> bool:
         return self._child.poll() is None
 
+    def gone(self, seconds: float = 2.0) -> bool:
+        """Whether it has ended; one that drops its connections takes a moment to."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+        return not self.alive()
+
     def busy(self) -> bool:
         """Whether a conversation is being answered; False for a server that does not tell."""
         try:
