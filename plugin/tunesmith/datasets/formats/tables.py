@@ -73,7 +73,7 @@ class _Feed:
 
 
 def _check_header(header: Sequence[str]) -> None:
-    twice = next((name for name in header if header.count(name) > 1), None)
+    twice = lines.first_twice(header)
     if twice is not None:
         raise BadInput(
             f"The header has the column {twice!r} twice.", code="bad_header", hint="Rename one.", param="file"
