@@ -58,7 +58,7 @@ def uses() -> Iterator[Use]:
         names |= {id(n.value): ast.unparse(n.target) for n in ast.walk(tree) if isinstance(n, ast.AnnAssign)}
         for node in ast.walk(tree):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if called != "re.compile" and called.removeprefix("re.") not in WAYS or not called.startswith("re."):
+            if (called != "re.compile" and called.removeprefix("re.") not in WAYS) or not called.startswith("re."):
                 continue
             assert isinstance(node, ast.Call)
             place = text if names.get(id(node), "").startswith("_") else everything

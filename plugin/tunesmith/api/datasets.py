@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
-from tunesmith.api.files import chunks_of
 from tunesmith.api.recipes import RunObject
 from tunesmith.api.schemas import Open
+from tunesmith.api.uploads import FORM, chunks_of, in_turn
 from tunesmith.datasets import export
 from tunesmith.datasets.formats.columns import parse_mapping
 from tunesmith.datasets.report import GateResult, Rejected
@@ -21,7 +21,7 @@ from tunesmith.datasets.synthetic.options import SyntheticOptions
 from tunesmith.recipes import datasets, runs, views
 from tunesmith.recipes.schema import DEFAULT_BASE, TaskSpec
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], form_limits=FORM)
 
 
 class DatasetObject(BaseModel):
@@ -104,7 +104,7 @@ def list_dataset_versions(workspace: WorkspaceDep, name: str) -> Any:
 
 
 @router.post("/{name}/import", operation_id="import_dataset", dependencies=[CanTrain], response_model=ImportReport)
-def import_dataset(
+async def import_dataset(
     workspace: WorkspaceDep,
     name: str,
     file: UploadFile,
@@ -118,9 +118,8 @@ def import_dataset(
     dry_run: Annotated[bool, Form(description="Only say what the version would be; nothing is stored.")] = False,
 ) -> Any:
     """Make a version from JSONL, JSON, CSV or Parquet. Good rows are kept; bad ones are listed by line and reason."""
-    return datasets.import_upload(
-        workspace, name, file.filename or "upload.jsonl", chunks_of(file), parse_mapping(mapping), dry_run
-    )
+    filename, columns = file.filename or "upload.jsonl", parse_mapping(mapping)
+    return await in_turn(datasets.import_upload, workspace, name, filename, chunks_of(file), columns, dry_run)
 
 
 @router.post("/{name}/synthesize", operation_id="synthesize_dataset", dependencies=[CanTrain], response_model=RunObject)

@@ -1,6 +1,5 @@
 """`/v1/files`, as OpenAI's SDKs call it."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, UploadFile
@@ -10,10 +9,11 @@ from pydantic import BaseModel
 from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Deleted, Page, page
+from tunesmith.api.uploads import FORM, chunks_of, in_turn
 from tunesmith.recipes import files
 from tunesmith.store.tables import File
 
-router = APIRouter(prefix="/v1/files", tags=[OPENAI])
+router = APIRouter(prefix="/v1/files", tags=[OPENAI], form_limits=FORM)
 
 
 class FileObject(BaseModel):
@@ -38,20 +38,16 @@ def view(file: File) -> dict[str, Any]:
     }
 
 
-def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
-    while chunk := upload.file.read(size):
-        yield chunk
-
-
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
-def create_file(
+async def create_file(
     workspace: WorkspaceDep,
     file: UploadFile,
     purpose: Annotated[str, Form()] = "fine-tune",
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file), idempotency_key))
+    filename = file.filename or "upload.jsonl"
+    return view(await in_turn(files.add_file, workspace, filename, purpose, chunks_of(file), idempotency_key))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])

@@ -12,14 +12,14 @@ from typing import Any
 
 import jsonschema
 from jsonschema.exceptions import ValidationError
-from jsonschema_specifications import REGISTRY
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from tunesmith.tasks.schema import DATE_PATTERN, MONEY_PATTERN
 
 WORK = 100_000  # keywords that one check may look at, a long list or mapping in the schema counting as more
-_OURS = {text: re.compile(text) for text in (MONEY_PATTERN, DATE_PATTERN)}
+_OURS = {MONEY_PATTERN: re.compile(MONEY_PATTERN), DATE_PATTERN: re.compile(DATE_PATTERN)}
 _Keyword = Callable[[Any, Any, Any, Any], Any]
 _left: ContextVar[list[int]] = ContextVar("work left")
 

@@ -8,9 +8,10 @@ from typing import IO, Any
 
 from tunesmith.datasets.formats import lines
 from tunesmith.datasets.formats.base import Record, Refused, Wrong
-from tunesmith.errors import BadInput
+from tunesmith.errors import BadInput, TooLarge
 
 _BATCH = 64  # rows of a Parquet file in memory
+_UNPACKED, _TIMES = 64 * 2**20, 100  # a Parquet file may unpack to so many bytes, or so many times its own size
 
 
 def csv_records(path: Path) -> Iterator[Record | Refused]:
@@ -99,9 +100,16 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
         raise BadInput(
             "Reading Parquet needs pyarrow.", code="needs_pyarrow", hint="Install it: pip install 'tunesmith[train]'."
         ) from error
-    number = 0
+    number = unpacked = 0
+    size = path.stat().st_size
+    most = max(_UNPACKED, _TIMES * size)
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
+        file = parquet.ParquetFile(path)
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        _check_size(size, max(sum(group.total_byte_size for group in groups), file.metadata.num_rows), most)
+        for batch in file.iter_batches(_BATCH, use_threads=False):
+            unpacked += batch.nbytes  # one value that many rows share is counted once above
+            _check_size(size, unpacked, most)
             for data in batch.to_pylist():
                 number += 1
                 yield Record(number, {name: plain(value) for name, value in data.items()})
@@ -115,6 +123,16 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
             ) from error
         wrong = Wrong(f"and those after it cannot be read ({error})", "Upload the whole file again.", "cut_off")
         yield Refused(number + 1, wrong.at(number + 1, "Row"))
+
+
+def _check_size(size: int, unpacked: int, most: int) -> None:
+    if unpacked > most:
+        raise TooLarge(
+            f"The file of {size} bytes unpacks to more than {most / 2**20:.0f} MB.",
+            code="unpacks_too_large",
+            hint="Leave out columns that are not needed, or write it as JSONL.",
+            param="file",
+        )
 
 
 def plain(value: Any) -> Any:

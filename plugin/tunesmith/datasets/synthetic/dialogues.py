@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunesmith.tasks.tools import MAX_TOOLS, Tool, call_bodies, read_tools
 
 MOST_OFFERED = 5  # tools in one dialogue
 _DEPTH = 6  # of references that are written out
+_NODES = 5_000  # values of one operation, so written: what is small by references can be huge without them
 _SCENES = {
     "call": "The user asks for something that one of the tools does; the assistant calls it with the values that the "
     "user gave.",
@@ -104,7 +105,7 @@ def _message(turn: Mapping[str, Any], number: int) -> dict[str, Any]:
 def tools_from(given: Any) -> list[dict[str, Any]]:
     """OpenAI functions from an OpenAPI document, MCP's tool list, or functions. Raises BadInput when there are none."""
     if isinstance(given, Mapping) and isinstance(given.get("paths"), Mapping):
-        found = list(_operations(given))[:MAX_TOOLS]
+        found = list(islice(_operations(given), MAX_TOOLS))
     else:
         found = given.get("tools", given) if isinstance(given, Mapping) else given
     tools = read_tools(found)
@@ -125,13 +126,14 @@ def _operations(document: Mapping[str, Any]) -> Any:
             name = str(operation.get("operationId") or f"{method}_{path}")
             properties: dict[str, Any] = {}
             required: list[str] = []
+            inliner = _Inliner(document)
             for given in [*methods.get("parameters", []), *operation.get("parameters", [])]:
-                item = _inline(given, document)
+                item = inliner.inlined(given)
                 if item.get("in") in ("query", "path") and "name" in item:
                     about = {"description": item["description"]} if item.get("description") else {}
                     properties[item["name"]] = {**item.get("schema", {}), **about}
                     required += [item["name"]] if item.get("required") else []
-            body = _inline(operation.get("requestBody") or {}, document)
+            body = inliner.inlined(operation.get("requestBody") or {})
             schema = body.get("content", {}).get("application/json", {}).get("schema", {})
             properties |= schema.get("properties", {})
             required += [key for key in schema.get("required", []) if key not in required]
@@ -142,17 +144,24 @@ def _operations(document: Mapping[str, Any]) -> Any:
             }
 
 
-def _inline(node: Any, document: Mapping[str, Any], depth: int = _DEPTH) -> Any:
-    """The node with its references into the document written out; what lies deeper than that is any object."""
-    if isinstance(node, list):
-        return [_inline(item, document, depth) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    if "$ref" in node:
-        if depth == 0 or not str(node["$ref"]).startswith("#/"):
+class _Inliner:
+    """Writes out the references into a document, in what belongs to one operation."""
+
+    def __init__(self, document: Mapping[str, Any]):
+        self._document, self._left = document, _NODES
+
+    def inlined(self, node: Any, depth: int = _DEPTH) -> Any:
+        """The node with its references written out; what lies deeper, or comes after too much, is any object."""
+        self._left -= 1
+        if isinstance(node, list):
+            return [self.inlined(item, depth) for item in node]
+        if not isinstance(node, Mapping):
+            return node
+        if "$ref" not in node:
+            return {key: self.inlined(value, depth) for key, value in node.items()}
+        if depth == 0 or self._left < 0 or not str(node["$ref"]).startswith("#/"):
             return {"type": "object"}
-        found: Any = document
+        found: Any = self._document
         for part in str(node["$ref"])[2:].split("/"):
             found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
-        return _inline(found, document, depth - 1)
-    return {key: _inline(value, document, depth) for key, value in node.items()}
+        return self.inlined(found, depth - 1)
