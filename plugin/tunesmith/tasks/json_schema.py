@@ -58,6 +58,17 @@ def fits(by: Any, value: Any) -> bool:
         return False
 
 
+def values_in(value: Any, most: int) -> int:
+    """How many values a JSON document holds; counting ends beyond `most`."""
+    found, waiting = 0, [value]
+    while waiting and found <= most:
+        item = waiting.pop()
+        found += 1
+        if isinstance(item, dict | list):
+            waiting.extend(item.values() if isinstance(item, dict) else item)
+    return found
+
+
 def _counted(keyword: _Keyword) -> _Keyword:
     def check(by: Any, value: Any, instance: Any, schema: Any) -> Any:
         left = _left.get()

@@ -16,6 +16,7 @@ from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.style import Style, parse_object
 
 MAX_TOOLS = 128
+MAX_VALUES = 20_000  # of all tools' schemas; checking them takes a second
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OPEN, _CLOSE = "<tools>\n", "\n</tools>"
 _MARK = re.compile(r"</?tool_call")
@@ -79,6 +80,8 @@ def read_tools(given: Any) -> list[Tool]:
     """
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) > MAX_TOOLS:
         raise _invalid(f"tools must be a list of at most {MAX_TOOLS}")
+    if json_schema.values_in(given, MAX_VALUES) > MAX_VALUES:
+        raise _invalid(f"they hold more than {MAX_VALUES} values together")
     tools = [_read_tool(item) for item in given]
     names = [tool.name for tool in tools]
     twice = next((name for name in names if names.count(name) > 1), None)

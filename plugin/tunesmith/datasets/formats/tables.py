@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunesmith.datasets.formats import lines
-from tunesmith.datasets.formats.base import Record, Refused, Wrong
+from tunesmith.datasets.formats.base import Record, Refused, Wrong, shown
 from tunesmith.errors import BadInput, TooLarge
 
 _BATCH = 64  # rows of a Parquet file in memory
 _UNPACKED, _TIMES = 64 * 2**20, 100  # a Parquet file may unpack to so many bytes, or so many times its own size
+_ROW = 16  # bytes that a row counts at least, even one of nulls
 
 
 def csv_records(path: Path) -> Iterator[Record | Refused]:
@@ -23,8 +24,7 @@ def csv_records(path: Path) -> Iterator[Record | Refused]:
         if not first.strip():
             return
         delimiter = max(",;\t|", key=first.count)
-        header = [name.strip() for name in next(csv.reader(io.StringIO(first), delimiter=delimiter))]
-        _check_header(header)
+        header = _header(first, delimiter)
         reader = csv.reader(feed, delimiter=delimiter, strict=True)
         while True:
             cells = feed.record(reader)
@@ -73,12 +73,21 @@ class _Feed:
         return found
 
 
-def _check_header(header: Sequence[str]) -> None:
-    twice = lines.first_twice(header)
-    if twice is not None:
+def _header(line: str, delimiter: str) -> list[str]:
+    try:
+        header = [name.strip() for name in next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter))]
+    except csv.Error as error:
         raise BadInput(
-            f"The header has the column {twice!r} twice.", code="bad_header", hint="Rename one.", param="file"
+            f"The header is no line of CSV ({error}).", code="bad_header", hint="Save it as CSV.", param="file"
+        ) from error
+    if twice := lines.first_twice(header):
+        raise BadInput(
+            f"The header has the column {shown(repr(twice))} twice.",
+            code="bad_header",
+            hint="Rename one.",
+            param="file",
         )
+    return header
 
 
 def _row(header: Sequence[str], cells: Sequence[str] | Wrong) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
     try:
         file = parquet.ParquetFile(path)
         groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-        _check_size(size, max(sum(group.total_byte_size for group in groups), file.metadata.num_rows), most)
+        _check_size(size, max(sum(group.total_byte_size for group in groups), _ROW * file.metadata.num_rows), most)
         for batch in file.iter_batches(_BATCH, use_threads=False):
             unpacked += batch.nbytes  # one value that many rows share is counted once above
             _check_size(size, unpacked, most)
