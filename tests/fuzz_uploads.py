@@ -95,10 +95,25 @@ documents = st.one_of(
 )
 
 
+# What Python's JSON does not write of itself.
+LINES = st.sampled_from(
+    [
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"id": 1e400}',
+        b'{"id": NaN}',
+        b"9" * 5000,
+        b'"\\ud800"',
+        b"",
+        b"{}",
+        b"\xff",
+    ]
+)
+
+
 def lines_of(given_values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    return st.lists(given_values, min_size=1, max_size=8).map(
-        lambda found: b"".join(json.dumps(value).encode() + b"\n" for value in found)
-    )
+    written = given_values.map(lambda value: json.dumps(value).encode())
+    return st.lists(st.one_of(written, written, written, LINES), min_size=1, max_size=8).map(b"\n".join)
 
 
 def mutated(good: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
