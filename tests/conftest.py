@@ -1,15 +1,19 @@
 """What is slow to make is made once: a tiny real model, exported by the real converter."""
 
+import importlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postgres import fresh_database
+from tunesmith.jobs import limited
 from tunesmith.serving.targets.base import Candidate
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
@@ -58,6 +62,18 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     opened = Workspace.open(Settings(home=tmp_path / "home", min_free_disk_mb=0))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are read in this process: quicker, and what reads them can be patched. The child has its own tests."""
+
+    def run(function: str, arguments: dict[str, Any], **_: Any) -> Any:
+        module, name = function.split(":")
+        given = json.loads(json.dumps(arguments))
+        return json.loads(json.dumps(getattr(importlib.import_module(module), name)(**given)))
+
+    monkeypatch.setattr(limited, "run", run)
 
 
 @pytest.fixture(scope="session")

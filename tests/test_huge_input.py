@@ -16,17 +16,14 @@ CHAT = b'{"messages": [{"role": "user", "content": "%s"}, {"role": "assistant", 
 CODE = """
 import json, sys
 from pathlib import Path
+from tunesmith.datasets import reading
 from tunesmith.errors import TunesmithError
-from tunesmith.recipes import datasets
-from tunesmith.settings import Settings
-from tunesmith.store.workspace import Workspace
 home, path = Path(sys.argv[1]), Path(sys.argv[2])
-workspace = Workspace.open(Settings(home=home, min_free_disk_mb=0))
 try:
-    said = datasets.import_file(workspace, "letters", path)
+    said = reading.read_import(str(path), path.name, None, [], str(home / "dataset"))
 except TunesmithError as error:
     said = error.as_dict()
-left = [str(p) for noun in ("datasets", "cache/scratch") for p in (home / noun).glob("*")]
+left = [str(p) for p in (home / "dataset").glob("*")]
 # Not ru_maxrss: that of the process which started this one is inherited.
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 memory = int(peak.split()[1]) / 1000

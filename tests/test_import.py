@@ -15,6 +15,8 @@ from tunesmith.recipes import datasets
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.conversation import Row, read_rows
 
+pytestmark = pytest.mark.usefixtures("read_here")
+
 CHAT = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
 ASKED = [{"role": "user", "content": "q"}]
 ANSWERED = [*ASKED, {"role": "assistant", "content": "a"}]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 LOOKUPS = ("tags", "correspondents", "document_types", "storage_paths", "custom_fields")
 MAX_STRING = 128
-_MONEY = re.compile(r"^([A-Za-z]{3})?\s*(-?[0-9]*\.?[0-9]+|-?[0-9]+\.)$")
+_MONEY = re.compile(r"^([A-Za-z]{3})?\s*(-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++))$")
 
 
 class PaperlessError(Exception):

@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, workspace: Workspace | None = N
         servers=[{"url": "http://127.0.0.1:8765", "description": "The default address."}],
     )
     problems.install(app)
-    app.add_middleware(limits.BodyLimit)
+    app.add_middleware(limits.Limits)
     for router in (
         files.router,
         fine_tuning.router,

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     train_minutes: float = Field(12.0, gt=0, description="Time that an automatic plan may spend training on a CPU.")
     max_upload_mb: int = Field(512, gt=0)
     max_base_model_gb: float = Field(40.0, gt=0, description="Of a base model that is fetched from a hub.")
+    max_read_memory_mb: int = Field(4096, gt=0, description="Memory that reading one upload may take; less if small.")
     min_free_disk_mb: int = Field(1024, ge=0, description="A job pauses rather than fill the disk beyond this.")
 
     def model_post_init(self, _context: Any) -> None:

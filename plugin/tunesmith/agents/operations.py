@@ -25,6 +25,7 @@ from tunesmith.agents.operation import Context, Operation
 from tunesmith.api import chat, datasets, fine_tuning, models, recipes
 from tunesmith.api import files as files_api
 from tunesmith.api.streams import wait_for_end
+from tunesmith.api.uploads import in_turn
 from tunesmith.errors import InvalidParameters
 from tunesmith.recipes import files, runs
 from tunesmith.recipes.schema import Recipe
@@ -65,12 +66,14 @@ def list_base_models(context: Context, arguments: Nothing) -> Any:
 
 
 @operation("train", files_api.FileObject)
-def upload_training_rows(context: Context, arguments: UploadRows) -> Any:
+async def upload_training_rows(context: Context, arguments: UploadRows) -> Any:
     """Store training examples that you send as JSONL text; gives the file's id. A wrong line is named and nothing is
     stored. For more than 2,000,000 characters, upload a file to POST /v1/files."""
     content = arguments.rows.encode()
     key = context.caller.once("create_file", arguments.idempotency_key)
-    return files_api.view(files.add_file(context.workspace, arguments.filename, "fine-tune", [content], key))
+    return files_api.view(
+        await in_turn(files.add_file, context.workspace, arguments.filename, "fine-tune", [content], key)
+    )
 
 
 @operation("train", fine_tuning.JobObject)

@@ -76,9 +76,10 @@ async def create_chat_completion(
     content = await whole(response, body.model)
     if turned is None:
         return JSONResponse(content)
+    content = await run_in_threadpool(turned, content)  # it holds calls to schemas of the caller's
     if body.stream:
-        return StreamingResponse(tool_calls.as_stream(turned(content)), media_type="text/event-stream")
-    return JSONResponse(turned(content))
+        return StreamingResponse(tool_calls.as_stream(content), media_type="text/event-stream")
+    return JSONResponse(content)
 
 
 async def ask(

@@ -12,10 +12,11 @@ from starlette.background import BackgroundTask
 
 from tunesmith.api import downloads
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
-from tunesmith.api.files import EXAMPLE, chunks_of
+from tunesmith.api.files import EXAMPLE
 from tunesmith.api.recipes import RunObject
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
+from tunesmith.api.uploads import FORM, chunks_of, in_turn
 from tunesmith.datasets import export
 from tunesmith.datasets.formats.columns import parse_mapping
 from tunesmith.datasets.report import GateResult, Rejected
@@ -24,7 +25,7 @@ from tunesmith.recipes import datasets, runs, views
 from tunesmith.recipes.schema import DEFAULT_BASE, TaskSpec
 from tunesmith.typed import Typed
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=SafeRoute)
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=SafeRoute, form_limits=FORM)
 
 
 class Markdown(PlainTextResponse):
@@ -111,7 +112,7 @@ def list_dataset_versions(workspace: WorkspaceDep, name: str) -> Any:
 
 
 @router.post("/{name}/import", operation_id="import_dataset", dependencies=[CanTrain], response_model=ImportReport)
-def import_dataset(
+async def import_dataset(
     workspace: WorkspaceDep,
     name: str,
     file: Annotated[UploadFile, File(description="JSONL, JSON, CSV or Parquet.", examples=[EXAMPLE])],
@@ -125,9 +126,8 @@ def import_dataset(
     dry_run: Annotated[bool, Form(description="Only say what the version would be; nothing is stored.")] = False,
 ) -> Any:
     """Make a version from JSONL, JSON, CSV or Parquet. Good rows are kept; bad ones are listed by line and reason."""
-    return datasets.import_upload(
-        workspace, name, file.filename or "upload.jsonl", chunks_of(file), parse_mapping(mapping), dry_run
-    )
+    filename, columns = file.filename or "upload.jsonl", parse_mapping(mapping)
+    return await in_turn(datasets.import_upload, workspace, name, filename, chunks_of(file), columns, dry_run)
 
 
 @router.post("/{name}/synthesize", operation_id="synthesize_dataset", dependencies=[CanTrain], response_model=RunObject)

@@ -12,6 +12,7 @@ from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.serving.pool import ServerPool
 from tunesmith.store.workspace import Workspace
 
+CALLER = "tunesmith.caller"  # where the scope of a request says whose key was checked already
 _bearer = HTTPBearer(auto_error=False, description="An API key. The first one is shown at the first start.")
 
 
@@ -52,9 +53,12 @@ def identify(workspace: Workspace, secret: str | None) -> keys.Caller:
 
 
 def get_caller(
-    workspace: WorkspaceDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    workspace: WorkspaceDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> keys.Caller:
-    return identify(workspace, credentials.credentials if credentials else None)
+    known: keys.Caller | None = request.scope.get(CALLER)
+    return known or identify(workspace, credentials.credentials if credentials else None)
 
 
 CallerDep = Annotated[keys.Caller, Depends(get_caller)]

@@ -1,6 +1,5 @@
 """`/v1/files`, as OpenAI's SDKs call it."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
@@ -11,10 +10,11 @@ from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, Idempotency
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Deleted, Page, page
+from tunesmith.api.uploads import FORM, chunks_of, in_turn
 from tunesmith.recipes import files
 from tunesmith.store import tables
 
-router = APIRouter(prefix="/v1/files", tags=[OPENAI], route_class=SafeRoute)
+router = APIRouter(prefix="/v1/files", tags=[OPENAI], route_class=SafeRoute, form_limits=FORM)
 
 EXAMPLE = (  # short, and two rows: what differs in the answers is what is learnt
     '{"messages": [{"role": "user", "content": "Corner Books TOTAL 4.20"}, '
@@ -46,13 +46,8 @@ def view(file: tables.File) -> dict[str, Any]:
     }
 
 
-def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
-    while chunk := upload.file.read(size):
-        yield chunk
-
-
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
-def create_file(
+async def create_file(
     workspace: WorkspaceDep,
     caller: CallerDep,
     file: Annotated[UploadFile, File(description="JSONL: one example a line.", examples=[EXAMPLE])],
@@ -60,8 +55,8 @@ def create_file(
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    key = caller.once("create_file", idempotency_key)
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file), key))
+    key, filename = caller.once("create_file", idempotency_key), file.filename or "upload.jsonl"
+    return view(await in_turn(files.add_file, workspace, filename, purpose, chunks_of(file), key))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])

@@ -17,7 +17,7 @@ from tunesmith.errors import TunesmithError, as_disk_full
 
 log = logging.getLogger(__name__)
 
-_MEMBER = re.compile(r".*\[.*\]$|(constrained|function)-")
+_MEMBER = re.compile(r"[^\[]*\[.*\]$|(constrained|function)-")
 OPENAI = "OpenAI"  # the tag of routes whose errors take OpenAI's shape
 
 

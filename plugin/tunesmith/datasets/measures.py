@@ -38,7 +38,7 @@ def form(answer: str) -> tuple[str, ...]:
     body = answer.strip()
     fence = body.startswith("```")
     if fence:
-        body = re.sub(r"^```\w*\s*|\s*```$", "", body)
+        body = re.sub(r"^```\w*|```$", "", body).strip()
     try:
         value = json_safely.loads(body, largest=json_safely.ANY_INTEGER) if body[:1] in "{[" else None
     except json_safely.NotJson:

@@ -81,13 +81,13 @@ KINDS: dict[str, Kind] = {
     ),
     "token": Kind(
         re.compile(
-            r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+            r"\beyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
             r"|\b[Bb]earer\s+(?P<value>[A-Za-z0-9._~+/-]{20,}=*)"
         ),
         True,
         ("eyj", "bearer"),
     ),
-    "url_password": Kind(re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:(?P<value>[^\s/@]+)@"), True, ("://",)),
+    "url_password": Kind(re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]+:(?P<value>[^\s/@]+)@"), True, ("://",)),
     "password": Kind(
         re.compile(
             r"(?i:\b(?:password|passwd|passphrase|passwort|kennwort|netzwerkschl(?:ü|ue)ssel|mot de passe|contraseña"
@@ -121,8 +121,8 @@ KINDS: dict[str, Kind] = {
     "email": Kind(re.compile(r"\b[\w.%+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b"), False, ("@",)),
     "phone": Kind(
         re.compile(
-            r"\+(?<![\w.,/+-]\+)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,6}\)?){2,6}(?![\w,])"
-            r"|[TtFfPpMmHh](?<!\w.)(?i:el|elefon|éléphone|ax|hone|ob|obile?|andy)\b\.?\s*:?\s*"
+            r"\+(?<![\w.,/+-]\+)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,6}+\)?){2,6}(?![\w,])"
+            r"|[TtFfPpMmHh](?<!\w.)(?i:el|elefon|éléphone|ax|hone|ob|obile?|andy)\b\.?\s*+:?\s*+"
             r"(?P<value>0[\d /()-]{6,18}\d)(?!\w)"
         ),
         False,

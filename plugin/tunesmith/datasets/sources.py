@@ -159,7 +159,7 @@ def _wire_documents(path: Path, fields: Mapping[str, str]) -> Iterator[Paperless
                 lookups.add(data["kind"], data["results"])
                 continue
             document = read_document(data, lookups)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise BadInput(
                 f"Line {number} is neither a lookup nor a Paperless document: {repr(error)[:200]}.",
                 code="bad_line",

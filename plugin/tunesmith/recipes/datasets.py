@@ -1,18 +1,17 @@
 """Datasets: import, list, keep. The operations that the API, the agents' tools and the command line share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 
-from tunesmith.datasets import sources
+from tunesmith.datasets import reading, sources
 from tunesmith.datasets.build import build
 from tunesmith.datasets.card import card
 from tunesmith.datasets.diff import diff
 from tunesmith.datasets.export import FOLDERS, export
-from tunesmith.datasets.formats import Refused
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.errors import BadInput, NotFound
 from tunesmith.recipes import files
@@ -20,7 +19,6 @@ from tunesmith.recipes.schema import Name
 from tunesmith.store.files import put_in_place, read_json
 from tunesmith.store.tables import DatasetVersion
 from tunesmith.store.workspace import Workspace
-from tunesmith.tasks.conversation import Row
 
 
 def import_file(
@@ -37,14 +35,25 @@ def import_file(
     Good rows are kept and bad ones listed. The same file under the same file name gives the same version. Raises
     BadInput when nothing can be read, for rows of two formats, or for a wrong mapping; then nothing is stored.
     """
-    return _import(workspace, name, sources.imported(path, Path(filename or path.name).name[:255], mapping), dry_run)
+
+    def made(scratch: Path, earlier: list[Path]) -> DatasetReport:
+        given = Path(filename or path.name).name[:255]
+        most = workspace.settings.max_read_memory_mb * 2**20
+        return reading.build_import(path, given, mapping, earlier, folder=scratch, most_memory=most)
+
+    return _import(workspace, name, made, dry_run)
 
 
 def import_hub(
     workspace: Workspace, name: str, identifier: str, mapping: Mapping[str, str] | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
     """As `import_file`, from the Hugging Face hub: `hf:owner/name` or `hf:owner/name:split`."""
-    return _import(workspace, name, sources.from_hub(identifier, mapping), dry_run)
+
+    def made(scratch: Path, earlier: list[Path]) -> DatasetReport:
+        rows = sources.from_hub(identifier, mapping)
+        return build(None, rows=rows, out=scratch / "dataset", earlier=earlier, remove_copies=True)
+
+    return _import(workspace, name, made, dry_run)
 
 
 def import_upload(
@@ -64,12 +73,14 @@ def import_upload(
         return import_file(workspace, name, path, filename=filename, mapping=mapping, dry_run=dry_run)
 
 
-def _import(workspace: Workspace, name: str, rows: Iterable[Row | Refused], dry_run: bool) -> dict[str, Any]:
+def _import(
+    workspace: Workspace, name: str, made: Callable[[Path, list[Path]], DatasetReport], dry_run: bool
+) -> dict[str, Any]:
+    """`made` builds the version in the folder `dataset` of the one that it is given."""
     check_name(name)
     workspace.artifacts.require_space()
     with workspace.artifacts.scratch() as scratch:
-        earlier = folders(workspace, name)
-        report = build(None, rows=rows, out=scratch / "dataset", earlier=earlier, remove_copies=True)
+        report = made(scratch, folders(workspace, name))
         if not dry_run:
             keep(workspace, scratch / "dataset", report, name)
     return {"name": name, **report.as_dict()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 
-from tunesmith.datasets import formats, sources
+from tunesmith.datasets import reading
 from tunesmith.errors import BadInput, Conflict, NotFound, TooLarge
 from tunesmith.jobs import queue
 from tunesmith.store.artifacts import hint_for_id, new_id
@@ -40,14 +40,16 @@ def add_file(
         size, digest = write_upload(partial, chunks, workspace.settings.max_upload_mb * 2**20)
         if idempotency_key and (known := _made_before(workspace, idempotency_key, purpose, digest)):
             return known
-        report = sources.validate_documents(partial) if purpose == "documents" else formats.validate_file(partial)
+        with workspace.artifacts.scratch() as scratch:
+            most = workspace.settings.max_read_memory_mb * 2**20
+            report = reading.check_upload(partial, purpose, folder=scratch, most_memory=most)
         file = File(
             id=file_id,
             filename=Path(filename).name[:255] or "upload.jsonl",
             purpose=purpose,
             bytes=size,
             sha256=digest,
-            report=report.as_dict(),
+            report=report,
             idempotency_key=idempotency_key,
         )
         put_in_place(partial, path)

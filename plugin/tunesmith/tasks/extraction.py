@@ -6,12 +6,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
-import jsonschema
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
 from tunesmith.errors import BadInput
-from tunesmith.tasks import learning
+from tunesmith.tasks import json_schema, learning
 from tunesmith.tasks.base import Constraint, Score, insert_turns, last_user_text
 from tunesmith.tasks.candidates import candidates
 from tunesmith.tasks.conversation import Message, Row
@@ -230,10 +226,7 @@ class Extraction:
     def _fits(self, value: dict[str, Any]) -> bool:
         # A length bound keeps a served answer from running away; a longer value is still well-formed.
         schema = object_schema([replace(f, max_length=None) for f in self.fields])
-        try:
-            return bool(jsonschema.Draft202012Validator(schema, registry=Registry()).is_valid(value))  # fetches nothing
-        except (Unresolvable, RecursionError):
-            return False
+        return json_schema.fits(json_schema.validator(schema), value)
 
 
 def _pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:

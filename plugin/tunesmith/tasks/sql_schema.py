@@ -104,9 +104,10 @@ def statements(text: str) -> list[str]:
 
 def _end_of(text: str, at: int, create: bool) -> int:
     """Where a statement ends: at a semicolon; a CREATE also with its last bracket, an INSERT with its line."""
-    depth, quote, opened = 0, "", False
+    depth, quote, opened, last = 0, "", False, ""
     for place in range(at, len(text)):
         c = text[place]
+        before, last = last, last if c.isspace() else c  # the last character that is no white space
         if quote:
             quote = "" if c == quote else quote
         elif c in "'\"`":
@@ -117,7 +118,7 @@ def _end_of(text: str, at: int, create: bool) -> int:
             depth -= 1
             if depth <= 0 and create and opened:
                 return place + 1
-        elif depth <= 0 and (c == ";" or (c == "\n" and opened and not text[:place].rstrip().endswith(","))):
+        elif depth <= 0 and (c == ";" or (c == "\n" and opened and before != ",")):
             return place
     return len(text)
 

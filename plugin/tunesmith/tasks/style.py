@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith import json_safely
 
-_NUMBER = re.compile(r'("(?:[^"\\]|\\.)*")|-?\d[\d.eE+-]*')
+_NUMBER = re.compile(r'("(?:[^"\\]|\\[\s\S])*(?:"|\\?\Z))|-?\d[\d.eE+-]*')
 _FENCE = re.compile(r"\A```[A-Za-z]*\n(.*?)\n?```\Z", re.DOTALL)
 
 

@@ -44,9 +44,7 @@ class Template:
         self._parts.append(self.text[start:])
         if self._places.count("content") != 1:
             raise BadInput("The prompt needs one place for the document's text.", param="task.prompt", hint=_HINT)
-        groups = ["(.*)" if name == "content" else ".*?" for name in self._places]
-        pattern = "".join(re.escape(p) + g for p, g in zip(self._parts, [*groups, ""], strict=True))
-        self._pattern = re.compile(pattern, re.DOTALL)
+        self._content = self._places.index("content")
 
     def filled(self, values: Mapping[str, str]) -> str:
         """The prompt; what is not in `values` stays empty."""
@@ -59,9 +57,25 @@ class Template:
         return "".join(p + v for p, v in zip(self._parts, [*places, ""], strict=True))
 
     def content_of(self, message: str) -> str:
-        """The document inside a message that was made so; any other message is its own document."""
-        match = self._pattern.fullmatch(message)
-        return match[1] if match else message
+        """The document inside a message that was made so; any other message is its own document.
+
+        What stands before it is looked for from the start, what stands after it from the end: a pattern would try every
+        way to share the text among the places.
+        """
+        before, after = self._parts[: self._content + 1], self._parts[self._content + 1 :]
+        if not message.startswith(before[0]) or not message.endswith(after[-1]):
+            return message
+        start, end = len(before[0]), len(message) - len(after[-1])
+        for part in before[1:]:
+            found = message.find(part, start)
+            if found < 0:
+                return message
+            start = found + len(part)
+        for part in reversed(after[:-1]):
+            end = message.rfind(part, 0, max(end, 0))
+            if end < 0:
+                return message
+        return message[start:end] if start <= end else message
 
 
 _HINT = "Places: {content}, {filename}, {title}, {created}, {document_type}, {language}, {custom_fields}."

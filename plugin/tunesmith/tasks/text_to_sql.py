@@ -17,7 +17,7 @@ from tunesmith.tasks.sql_schema import CLOSE, OPEN, Database, dialect_named, rea
 GUESSES = ("sqlite", "postgres", "mysql", "duckdb")  # of a bare upload, in this order
 MOST_WRONG = 0.1  # share of an upload's answers that may be no query
 _NAMES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mysql": "MySQL", "duckdb": "DuckDB", "tsql": "SQL Server"}
-_LOOKS = re.compile(r"\s*\(*\s*(SELECT|WITH)\b", re.IGNORECASE)
+_LOOKS = re.compile(r"\s*+\(*+\s*+(SELECT|WITH)\b", re.IGNORECASE)
 
 
 class TextToSql:

@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
 from tunesmith import json_safely
 from tunesmith.errors import BadInput
+from tunesmith.tasks import json_schema
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.schema_bounds import Budget, bounded
 from tunesmith.tasks.style import Style, parse_object
 
 MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_LIST = re.compile(r"<tools>\n(.*?)\n</tools>", re.DOTALL)
+_OPEN, _CLOSE = "<tools>\n", "\n</tools>"
 _MARK = re.compile(r"</?tool_call")
 _ASK = """Call a tool when one fits. The tools:
 <tools>
@@ -34,11 +30,6 @@ A call is written as
 {{"name": …, "arguments": {{…}}}}
 </tool_call>
 When no tool fits, or a required value is not given, say so instead."""
-# A regular expression from a caller's schema could stall the service, so patterns are not checked.
-_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator,
-    {"pattern": lambda *_: iter(()), "patternProperties": lambda *_: iter(())},
-)
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,7 @@ class Tool:
 
     @cached_property
     def _validator(self) -> Any:
-        return _Validator(self.parameters, registry=Registry())  # fetches nothing
+        return json_schema.validator(self.parameters)
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with the arguments of a call, or None. Arguments that the schema does not name are wrong."""
@@ -57,10 +48,10 @@ class Tool:
         if unknown and not self.parameters.get("additionalProperties"):
             return f"{self.name} has no argument {unknown[0]!r}"
         try:
-            error = next(self._validator.iter_errors(dict(arguments)), None)
-        except (Unresolvable, RecursionError) as failure:
-            return f"the schema of {self.name} cannot be followed: {type(failure).__name__}"
-        return f"{self.name}: {error.message[:200]}" if error else None
+            error = json_schema.first_error(self._validator, dict(arguments))
+        except json_schema.NotChecked as failure:
+            return f"the schema of {self.name} {failure}"
+        return f"{self.name}: {error}" if error else None
 
     def as_line(self) -> str:
         """One JSON object on one line; it can neither end the list nor write a template's control tokens."""
@@ -113,11 +104,13 @@ def _read_tool(item: Any, budget: Budget) -> Tool:
         raise _invalid(f"the properties of {name} are no mapping")
     try:
         schema = bounded(schema, budget)
-        _Validator.check_schema(schema)
+        wrong = json_schema.schema_error(schema)
     except BadInput as error:
         raise _invalid(f"the parameters of {name} are no JSON Schema that can be used: {error.message}") from error
-    except (SchemaError, TypeError, ValueError, RecursionError) as error:
+    except (json_schema.NotChecked, TypeError, ValueError, RecursionError) as error:
         raise _invalid(f"the parameters of {name} are no JSON Schema: {str(error)[:120]}") from error
+    if wrong:
+        raise _invalid(f"the parameters of {name} are no JSON Schema: {wrong[:120]}")
     return Tool(name, " ".join(str(function.get("description") or "").split()), schema)
 
 
@@ -130,10 +123,11 @@ def system_text(tools: Sequence[Tool], own: str | None = None) -> str:
 def tools_of(messages: Sequence[Message]) -> list[Tool]:
     """The tools that the system prompt offers; none when it has no list, or a broken one."""
     system = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
-    match = _LIST.search(system)
-    if not match:
+    _, opened, rest = system.partition(_OPEN)
+    text, closed, _ = rest.partition(_CLOSE)
+    if not opened or not closed:
         return []
-    text = match[1].strip()
+    text = text.strip()
     try:
         read = json_safely.loads
         listed = read(text) if text.startswith("[") else [read(line) for line in text.splitlines()]

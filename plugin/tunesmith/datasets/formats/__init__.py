@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.datasets.formats.base import Format, Record, Refused, Wrong
+from tunesmith.datasets.formats.base import Format, Record, Refused, Wrong, shown
 from tunesmith.datasets.formats.columns import renamed, usual_names
 from tunesmith.datasets.formats.conversations import MESSAGES, SHAREGPT
 from tunesmith.datasets.formats.instructions import ALPACA, PROMPT_COMPLETION
@@ -94,7 +94,7 @@ class Reading:
             self._mapping = usual_names(data)
             if not self._mapping:
                 raise BadInput(
-                    f"The columns do not say what they are: {', '.join(data)}.",
+                    f"The columns do not say what they are: {shown(', '.join(data))}.",
                     code="unknown_columns",
                     hint="Say which is which: --map prompt=COLUMN --map completion=COLUMN.",
                     param="mapping",

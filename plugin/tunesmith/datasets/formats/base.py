@@ -18,9 +18,13 @@ class Wrong(Exception):
         self.what, self.hint, self.code = what, hint, code
 
     def at(self, line: int, unit: str = "Line") -> BadInput:
-        what = self.what if len(self.what) <= _SHOWN else self.what[:_SHOWN] + "…"
-        message = f"{unit} {line} {what}.".encode("utf-8", "replace").decode()
-        return BadInput(message, code=self.code, hint=self.hint, param="file")
+        return BadInput(f"{unit} {line} {shown(self.what)}.", code=self.code, hint=self.hint, param="file")
+
+
+def shown(text: str) -> str:
+    """What a message may quote of a file: a part of it, and nothing that cannot be sent."""
+    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)

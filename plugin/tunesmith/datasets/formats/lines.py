@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -117,9 +118,14 @@ def _parse(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
+        raise _Twice(first_twice(name for name, _ in pairs))
     return found
+
+
+def first_twice(names: Iterable[str]) -> str | None:
+    """The first name that comes again."""
+    counts = Counter(names)  # in the order of their first coming
+    return next((name for name, count in counts.items() if count > 1), None)
 
 
 def _twice(error: _Twice) -> Wrong:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunesmith.datasets.formats import lines
-from tunesmith.datasets.formats.base import Record, Refused, Wrong
-from tunesmith.errors import BadInput
+from tunesmith.datasets.formats.base import Record, Refused, Wrong, shown
+from tunesmith.errors import BadInput, TooLarge
 
 _BATCH = 64  # rows of a Parquet file in memory
+_UNPACKED, _TIMES = 64 * 2**20, 100  # a Parquet file may unpack to so many bytes, or so many times its own size
+_ROW = 16  # bytes that a row counts at least, even one of nulls
 
 
 def csv_records(path: Path) -> Iterator[Record | Refused]:
@@ -22,8 +24,7 @@ def csv_records(path: Path) -> Iterator[Record | Refused]:
         if not first.strip():
             return
         delimiter = max(",;\t|", key=first.count)
-        header = [name.strip() for name in next(csv.reader(io.StringIO(first), delimiter=delimiter))]
-        _check_header(header)
+        header = _header(first, delimiter)
         reader = csv.reader(feed, delimiter=delimiter, strict=True)
         while True:
             cells = feed.record(reader)
@@ -72,12 +73,21 @@ class _Feed:
         return found
 
 
-def _check_header(header: Sequence[str]) -> None:
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
+def _header(line: str, delimiter: str) -> list[str]:
+    try:
+        header = [name.strip() for name in next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter))]
+    except csv.Error as error:
         raise BadInput(
-            f"The header has the column {twice!r} twice.", code="bad_header", hint="Rename one.", param="file"
+            f"The header is no line of CSV ({error}).", code="bad_header", hint="Save it as CSV.", param="file"
+        ) from error
+    if twice := lines.first_twice(header):
+        raise BadInput(
+            f"The header has the column {shown(repr(twice))} twice.",
+            code="bad_header",
+            hint="Rename one.",
+            param="file",
         )
+    return header
 
 
 def _row(header: Sequence[str], cells: Sequence[str] | Wrong) -> dict[str, Any]:
@@ -99,9 +109,16 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
         raise BadInput(
             "Reading Parquet needs pyarrow.", code="needs_pyarrow", hint="Install it: pip install 'tunesmith[train]'."
         ) from error
-    number = 0
+    number = unpacked = 0
+    size = path.stat().st_size
+    most = max(_UNPACKED, _TIMES * size)
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
+        file = parquet.ParquetFile(path)
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        _check_size(size, max(sum(group.total_byte_size for group in groups), _ROW * file.metadata.num_rows), most)
+        for batch in file.iter_batches(_BATCH, use_threads=False):
+            unpacked += batch.nbytes  # one value that many rows share is counted once above
+            _check_size(size, unpacked, most)
             for data in batch.to_pylist():
                 number += 1
                 yield Record(number, {name: plain(value) for name, value in data.items()})
@@ -115,6 +132,16 @@ def parquet_records(path: Path) -> Iterator[Record | Refused]:
             ) from error
         wrong = Wrong(f"and those after it cannot be read ({error})", "Upload the whole file again.", "cut_off")
         yield Refused(number + 1, wrong.at(number + 1, "Row"))
+
+
+def _check_size(size: int, unpacked: int, most: int) -> None:
+    if unpacked > most:
+        raise TooLarge(
+            f"The file of {size} bytes unpacks to more than {most / 2**20:.0f} MB.",
+            code="unpacks_too_large",
+            hint="Leave out columns that are not needed, or write it as JSONL.",
+            param="file",
+        )
 
 
 def plain(value: Any) -> Any:

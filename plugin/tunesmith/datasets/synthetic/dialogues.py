@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunesmith.tasks.tools import MAX_TOOLS, Tool, call_bodies, read_tools
 
 MOST_OFFERED = 5  # tools in one dialogue
 _DEPTH = 6  # of references that are written out
+_NODES = 5_000  # values of one operation, so written: what is small by references can be huge without them
 _SCENES = {
     "call": "The user asks for something that one of the tools does; the assistant calls it with the values that the "
     "user gave.",
@@ -104,7 +105,7 @@ def _message(turn: Mapping[str, Any], number: int) -> dict[str, Any]:
 def tools_from(given: Any) -> list[dict[str, Any]]:
     """OpenAI functions from an OpenAPI document, MCP's tool list, or functions. Raises BadInput when there are none."""
     if isinstance(given, Mapping) and isinstance(given.get("paths"), Mapping):
-        found = list(_operations(given))[:MAX_TOOLS]
+        found = list(islice(_operations(given), MAX_TOOLS))
     else:
         found = given.get("tools", given) if isinstance(given, Mapping) else given
     tools = read_tools(found)
@@ -125,15 +126,16 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             name = str(operation.get("operationId") or f"{method}_{path}")
             properties: dict[str, Any] = {}
             required: list[str] = []
+            inliner = _Inliner(document)
             for given in [*_part(list, methods, "parameters"), *_part(list, operation, "parameters")]:
-                item = _inline(given, document)
+                item = inliner.inlined(given)
                 if not isinstance(item, Mapping) or not isinstance(item.get("name", ""), str):
                     raise _no_document("parameters")
                 if item.get("in") in ("query", "path") and "name" in item:
                     about = {"description": item["description"]} if item.get("description") else {}
                     properties[item["name"]] = {**_part(dict, item, "schema"), **about}
                     required += [item["name"]] if item.get("required") else []
-            schema = _body(_inline(_part(dict, operation, "requestBody"), document))
+            schema = _body(inliner.inlined(_part(dict, operation, "requestBody")))
             properties |= _part(dict, schema, "properties")
             required += [key for key in _part(list, schema, "required") if key not in required]
             yield {
@@ -169,17 +171,24 @@ def _no_document(name: str) -> BadInput:
     )
 
 
-def _inline(node: Any, document: Mapping[str, Any], depth: int = _DEPTH) -> Any:
-    """The node with its references into the document written out; what lies deeper than that is any object."""
-    if isinstance(node, list):
-        return [_inline(item, document, depth) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    if "$ref" in node:
-        if depth == 0 or not str(node["$ref"]).startswith("#/"):
+class _Inliner:
+    """Writes out the references into a document, in what belongs to one operation."""
+
+    def __init__(self, document: Mapping[str, Any]):
+        self._document, self._left = document, _NODES
+
+    def inlined(self, node: Any, depth: int = _DEPTH) -> Any:
+        """The node with its references written out; what lies deeper, or comes after too much, is any object."""
+        self._left -= 1
+        if isinstance(node, list):
+            return [self.inlined(item, depth) for item in node]
+        if not isinstance(node, Mapping):
+            return node
+        if "$ref" not in node:
+            return {key: self.inlined(value, depth) for key, value in node.items()}
+        if depth == 0 or self._left < 0 or not str(node["$ref"]).startswith("#/"):
             return {"type": "object"}
-        found: Any = document
+        found: Any = self._document
         for part in str(node["$ref"])[2:].split("/"):
             found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
-        return _inline(found, document, depth - 1)
-    return {key: _inline(value, document, depth) for key, value in node.items()}
+        return self.inlined(found, depth - 1)
