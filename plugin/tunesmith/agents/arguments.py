@@ -177,6 +177,15 @@ class OneModel(Arguments):
     name: str = Field(max_length=200, description="Name of a published model from list_models.")
 
 
+class RollBackModel(Arguments):
+    model_config = _example({"name": "household-receipts", "from_version": "run-0123456789ab"})
+
+    name: str = Field(max_length=200, description="Name of a published model from list_models.")
+    from_version: str | None = Field(
+        None, max_length=60, description="The version that is bad, as get_model shows it. Default: the live one."
+    )
+
+
 class TryModel(Arguments):
     model_config = _example({"model": "household-receipts", "prompt": "Corner Books TOTAL 4.20"})
 

@@ -13,6 +13,7 @@ from tunesmith.agents.arguments import (
     OneDataset,
     OneModel,
     OneRun,
+    RollBackModel,
     RunEvents,
     RunRecipe,
     SaveRecipe,
@@ -68,7 +69,7 @@ def upload_training_rows(context: Context, arguments: UploadRows) -> Any:
     """Store training examples that you send as JSONL text; gives the file's id. A wrong line is named and nothing is
     stored. For more than 2,000,000 characters, upload a file to POST /v1/files."""
     content = arguments.rows.encode()
-    key = arguments.idempotency_key
+    key = context.caller.once("create_file", arguments.idempotency_key)
     return files_api.view(files.add_file(context.workspace, arguments.filename, "fine-tune", [content], key))
 
 
@@ -80,7 +81,7 @@ def create_fine_tuning_job(context: Context, arguments: CreateJob) -> Any:
     if arguments.n_epochs:
         given["hyperparameters"] = {"n_epochs": arguments.n_epochs}
     body = fine_tuning.CreateJob.model_validate(given)
-    return fine_tuning.create_job(context.workspace, body, arguments.idempotency_key)
+    return fine_tuning.create_job(context.workspace, context.caller, body, arguments.idempotency_key)
 
 
 @operation("train", recipes.RecipeObject, destroys=True, repeatable=True)
@@ -94,7 +95,8 @@ def save_recipe(context: Context, arguments: SaveRecipe) -> Any:
 def run_recipe(context: Context, arguments: RunRecipe) -> Any:
     """Build the dataset, train, measure and, if the gate is passed, put the model live. Answers at once with the run:
     give its id to wait_for_run."""
-    return recipes.run_recipe(context.workspace, arguments.name, arguments.idempotency_key, arguments.until)
+    key = arguments.idempotency_key
+    return recipes.run_recipe(context.workspace, context.caller, arguments.name, key, arguments.until)
 
 
 @operation("read", recipes.RunObject)
@@ -152,10 +154,11 @@ async def try_model(context: Context, arguments: TryModel) -> Any:
     return await chat.whole(response, arguments.model)
 
 
-@operation("publish", models.Version, destroys=True)
-def roll_back_model(context: Context, arguments: OneModel) -> Any:
-    """Put the version before the live one live again, at once."""
-    return models.roll_back(context.workspace, arguments.name)
+@operation("publish", models.Changed, destroys=True)
+def roll_back_model(context: Context, arguments: RollBackModel) -> Any:
+    """Put the version before the live one live again, at once. With from_version the call can safely be made again."""
+    body = models.RollBack(from_version=arguments.from_version)
+    return models.roll_back(context.workspace, arguments.name, body)
 
 
 @operation("read", datasets.DatasetList)

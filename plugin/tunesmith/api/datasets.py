@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.files import chunks_of
 from tunesmith.api.recipes import RunObject
 from tunesmith.api.schemas import Open
@@ -125,7 +125,11 @@ def import_dataset(
 
 @router.post("/{name}/synthesize", operation_id="synthesize_dataset", dependencies=[CanTrain], response_model=RunObject)
 def synthesize_dataset(
-    workspace: WorkspaceDep, name: str, body: SynthesizeDataset, idempotency_key: IdempotencyKey = None
+    workspace: WorkspaceDep,
+    caller: CallerDep,
+    name: str,
+    body: SynthesizeDataset,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Make the next version with synthetic rows beside its training rows (like: dataset), or from a schema or tools
     alone. Returns a run at once; its dataset's report says what was made, checked, dropped and paid."""
@@ -135,7 +139,7 @@ def synthesize_dataset(
         body.synthetic,
         task=body.task,
         base_model=body.base_model,
-        idempotency_key=idempotency_key,
+        idempotency_key=caller.once("synthesize_dataset", idempotency_key),
     )
     return views.run(workspace, run)
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Deleted, Page, page
 from tunesmith.recipes import files
@@ -46,12 +46,14 @@ def chunks_of(upload: UploadFile, size: int = 2**20) -> Iterator[bytes]:
 @router.post("", operation_id="create_file", dependencies=[CanTrain], response_model=FileObject)
 def create_file(
     workspace: WorkspaceDep,
+    caller: CallerDep,
     file: UploadFile,
     purpose: Annotated[str, Form()] = "fine-tune",
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Upload a dataset. Every line is checked; a wrong one is named and nothing is stored."""
-    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file), idempotency_key))
+    key = caller.once("create_file", idempotency_key)
+    return view(files.add_file(workspace, file.filename or "upload.jsonl", purpose, chunks_of(file), key))
 
 
 @router.get("", operation_id="list_files", dependencies=[CanRead], response_model=Page[FileObject])

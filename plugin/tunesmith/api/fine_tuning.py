@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.api.dependencies import CanRead, CanTrain, IdempotencyKey, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wants_stream
@@ -101,12 +101,15 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 @router.post("", operation_id="create_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject)
 def create_job(
     workspace: WorkspaceDep,
+    caller: CallerDep,
     body: CreateJob,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Fine-tune a model on an uploaded file. Returns at once; follow the events."""
     request = body.model_dump(mode="json", exclude_none=True)
-    return fine_tuning.view(workspace, fine_tuning.create(workspace, request, idempotency_key))
+    key = caller.once("create_fine_tuning_job", idempotency_key)
+    run = fine_tuning.create(workspace, request, key, may_replace=caller.may("publish"))
+    return fine_tuning.view(workspace, run)
 
 
 @router.get("", operation_id="list_fine_tuning_jobs", dependencies=[CanRead], response_model=Page[JobObject])
@@ -147,9 +150,7 @@ def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
 )
 def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
     """Go on with a paused or failed job, from its last checkpoint."""
-    run = fine_tuning.find(workspace, job_id)
-    queue.resume(workspace.database, run.id)
-    return fine_tuning.view(workspace, run)
+    return fine_tuning.view(workspace, runs.resume(workspace, fine_tuning.find(workspace, job_id).id))
 
 
 @router.get(

@@ -4,25 +4,18 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from tunesmith.errors import NotFound
+from tunesmith.recipes.callers import Caller
 from tunesmith.store.artifacts import new_id
 from tunesmith.store.tables import Key
 from tunesmith.store.workspace import Workspace
 
+__all__ = ["SCOPES", "Caller", "create_key", "ensure_first_key", "identify", "list_keys", "remove_key"]
+
 SCOPES = ("read", "train", "publish", "admin")
-
-
-@dataclass(frozen=True)
-class Caller:
-    key_id: str
-    scopes: frozenset[str]
-
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes or "admin" in self.scopes
 
 
 def ensure_first_key(workspace: Workspace) -> str | None:

@@ -13,6 +13,7 @@ from tunesmith.api.dependencies import CanPublish, CanRead, WorkspaceDep
 from tunesmith.api.problems import OPENAI
 from tunesmith.api.schemas import Deleted, Open
 from tunesmith.recipes import artifacts, models
+from tunesmith.recipes.changes import Change
 from tunesmith.serving import base_models
 
 openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI])
@@ -73,6 +74,21 @@ class VersionList(BaseModel):
 
 class PublishVersion(BaseModel):
     version: str = Field(description="One of the model's versions.", examples=["run-0123456789ab"])
+
+
+class RollBack(BaseModel):
+    from_version: str | None = Field(
+        None,
+        description="The version to go back from, live until now. Default: whatever is live.",
+        examples=["run-0123456789ab"],
+    )
+
+
+class Changed(Version):
+    """The version that is live now. `warnings`: what failed after that, such as its route in the LiteLLM proxy."""
+
+    route: dict[str, Any] | None = None
+    warnings: list[str] = Field([], examples=[[]])
 
 
 def _model(version: Any) -> dict[str, Any]:
@@ -146,13 +162,19 @@ def download_model_artifact(
     return FileResponse(path, filename=called, background=BackgroundTask(later.close))
 
 
-@router.post("/{name}/publish", operation_id="publish_model", dependencies=[CanPublish], response_model=Version)
+@router.post("/{name}/publish", operation_id="publish_model", dependencies=[CanPublish], response_model=Changed)
 def publish(workspace: WorkspaceDep, name: str, body: PublishVersion) -> Any:
-    """Put a version that has passed its gate live."""
-    return models.view(models.make_live(workspace, name, body.version), live=True)
+    """Put a version that has passed its gate live. For the live one, its LiteLLM route is made again."""
+    return _changed(models.make_live(workspace, name, body.version))
 
 
-@router.post("/{name}/rollback", operation_id="roll_back_model", dependencies=[CanPublish], response_model=Version)
-def roll_back(workspace: WorkspaceDep, name: str) -> Any:
-    """Put the version before the live one live again."""
-    return models.view(models.roll_back(workspace, name), live=True)
+@router.post("/{name}/rollback", operation_id="roll_back_model", dependencies=[CanPublish], response_model=Changed)
+def roll_back(workspace: WorkspaceDep, name: str, body: RollBack | None = None) -> Any:
+    """Put the version before the live one live again. Name the bad one as `from_version`, and the call can be sent
+    again without going back twice."""
+    return _changed(models.roll_back(workspace, name, body.from_version if body else None))
+
+
+def _changed(change: Change) -> dict[str, Any]:
+    assert change.row is not None
+    return {**models.view(change.row, live=True), "route": change.route, "warnings": change.warnings}

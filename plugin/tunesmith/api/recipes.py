@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, IdempotencyKey, WorkspaceDep
 from tunesmith.api.schemas import Open, Page, page
 from tunesmith.api.streams import stream_events, wait_for_end, wants_stream
-from tunesmith.errors import Forbidden
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import runs, stages, views
 from tunesmith.recipes.schema import Recipe
@@ -60,14 +59,9 @@ class RunEventList(BaseModel):
     "/recipes", operation_id="save_recipe", dependencies=[CanTrain], response_model=RecipeObject, tags=["recipes"]
 )
 def save_recipe(workspace: WorkspaceDep, caller: CallerDep, recipe: Recipe) -> Any:
-    """Create a recipe, or replace the one of the same name. One that may replace a live model by a worse one needs a
-    key with the scope publish."""
-    if recipe.gate.not_worse_than == "none" and not caller.may("publish"):
-        raise Forbidden(
-            "gate.not_worse_than: none lets a run replace a live model unmeasured against it, as publishing does.",
-            hint="Leave it out, or use a key with the scope publish or admin.",
-        )
-    return views.recipe(runs.save_recipe(workspace, recipe))
+    """Create a recipe, or replace the one of the same name. One that may replace a live model needs a key with the
+    scope publish."""
+    return views.recipe(runs.save_recipe(workspace, recipe, caller))
 
 
 @router.get(
@@ -91,6 +85,7 @@ def get_recipe(workspace: WorkspaceDep, name: str) -> Any:
 )
 def run_recipe(
     workspace: WorkspaceDep,
+    caller: CallerDep,
     name: str,
     idempotency_key: IdempotencyKey = None,
     until: Annotated[
@@ -98,9 +93,17 @@ def run_recipe(
         Query(description="The last stage: `build` makes the dataset only, `evaluate` measures and publishes nothing."),
     ] = "publish",
 ) -> Any:
-    """Run a saved recipe. Returns at once; follow the run's events or wait for it."""
+    """Run a saved recipe. Returns at once; follow the run's events or wait for it. Replacing a live model needs a key
+    with the scope publish."""
     recipe = Recipe.model_validate(runs.get_recipe(workspace, name).document)
-    return views.run(workspace, runs.create_run(workspace, recipe, idempotency_key=idempotency_key, until=until))
+    run = runs.create_run(
+        workspace,
+        recipe,
+        idempotency_key=caller.once("run_recipe", idempotency_key),
+        until=until,
+        may_replace=caller.may("publish"),
+    )
+    return views.run(workspace, run)
 
 
 @router.get("/runs", operation_id="list_runs", dependencies=[CanRead], response_model=Page[RunObject], tags=["runs"])
@@ -194,6 +197,4 @@ def pause_run(workspace: WorkspaceDep, run_id: str) -> Any:
 )
 def resume_run(workspace: WorkspaceDep, run_id: str) -> Any:
     """Go on with a paused or failed run: finished stages are kept, the stuck one is done again."""
-    run = runs.get_run(workspace, run_id)
-    queue.resume(workspace.database, run.id)
-    return views.run(workspace, run)
+    return views.run(workspace, runs.resume(workspace, run_id))

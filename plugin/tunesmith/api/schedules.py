@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, StringConstraints, field_serializer
 
-from tunesmith.api.dependencies import CanRead, CanTrain, WorkspaceDep
+from tunesmith.api.dependencies import CallerDep, CanRead, CanTrain, WorkspaceDep
 from tunesmith.api.recipes import RunObject
 from tunesmith.recipes import schedules, views
 from tunesmith.recipes.schema import Name
@@ -125,9 +125,10 @@ class ScheduleList(BaseModel):
 @router.post(
     "", operation_id="create_schedule", dependencies=[CanTrain], status_code=201, response_model=ScheduleObject
 )
-def create_schedule(workspace: WorkspaceDep, body: NewSchedule) -> Any:
-    """Run a saved recipe by itself. One run at a time; missed turns are made up for once."""
-    return schedules.view(schedules.create(workspace, body.given()))
+def create_schedule(workspace: WorkspaceDep, caller: CallerDep, body: NewSchedule) -> Any:
+    """Run a saved recipe by itself, with the rights of the key that makes the schedule. One run at a time; missed turns
+    are made up for once."""
+    return schedules.view(schedules.create(workspace, body.given(), caller))
 
 
 @router.get("", operation_id="list_schedules", dependencies=[CanRead], response_model=ScheduleList)
@@ -143,9 +144,9 @@ def get_schedule(workspace: WorkspaceDep, name: str) -> Any:
 
 
 @router.patch("/{name}", operation_id="update_schedule", dependencies=[CanTrain], response_model=ScheduleObject)
-def update_schedule(workspace: WorkspaceDep, name: str, body: ScheduleChanges) -> Any:
+def update_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str, body: ScheduleChanges) -> Any:
     """Change it, or switch it off or on. Null takes quiet_hours or wake away."""
-    return schedules.view(schedules.update(workspace, name, body.given()))
+    return schedules.view(schedules.update(workspace, name, body.given(), caller))
 
 
 @router.delete("/{name}", operation_id="delete_schedule", dependencies=[CanTrain], status_code=204)
@@ -155,6 +156,6 @@ def delete_schedule(workspace: WorkspaceDep, name: str) -> None:
 
 
 @router.post("/{name}/run", operation_id="run_schedule", dependencies=[CanTrain], response_model=RunObject)
-def run_schedule(workspace: WorkspaceDep, name: str) -> Any:
+def run_schedule(workspace: WorkspaceDep, caller: CallerDep, name: str) -> Any:
     """Run its recipe now, whatever the hour and however few documents are new. 409 while its last run goes on."""
-    return views.run(workspace, schedules.run_now(workspace, name))
+    return views.run(workspace, schedules.run_now(workspace, name, caller))

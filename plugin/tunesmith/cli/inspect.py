@@ -73,7 +73,11 @@ def _act(verb: str, run_id: str) -> None:
 
     workspace = open_workspace()
     run = runs.get_run(workspace, _run_id(run_id))
-    getattr(queue, verb)(workspace.database, run.id)
+    act = {"cancel": queue.cancel, "pause": queue.pause}.get(verb)
+    if act is None:
+        runs.resume(workspace, run.id)
+    else:
+        act(workspace.database, run.id)
     print(f"{run.id}: {runs.status(workspace, run.id)}")
 
 
@@ -115,12 +119,18 @@ def versions(name: str, as_json: JsonFlag = False) -> None:
     print_rows(rows, ("name", "version", "live", "target", "run_id"), as_json)
 
 
+def _say(name: str, change: Any) -> None:
+    print(f"{name}:{change.version} is live.")
+    for warning in change.warnings:
+        Console(stderr=True).print(warning, style="yellow", markup=False)
+
+
 @models.command()
 def rollback(name: str) -> None:
     """Put the version before the live one live again."""
     from tunesmith.recipes import models as service
 
-    print(f"{name}:{service.roll_back(open_workspace(), name).version} is live.")
+    _say(name, service.roll_back(open_workspace(), name))
 
 
 @models.command()
@@ -128,7 +138,7 @@ def publish(name: str, version: str) -> None:
     """Put a version of a model live."""
     from tunesmith.recipes import models as service
 
-    print(f"{name}:{service.make_live(open_workspace(), name, version).version} is live.")
+    _say(name, service.make_live(open_workspace(), name, version))
 
 
 @models.command()

@@ -17,7 +17,7 @@ from tunesmith.jobs.process import exit_when_parent_dies
 from tunesmith.jobs.scheduler import Scheduler
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.jobs.worker import Worker
-from tunesmith.recipes import notices, schedules, webhooks
+from tunesmith.recipes import leftovers, notices, schedules, webhooks
 from tunesmith.settings import get_settings
 from tunesmith.store.workspace import Workspace
 
@@ -73,14 +73,22 @@ def work(lanes: list[str]) -> None:
     settings = get_settings()
     log_to_stderr(settings.log_level)
     workspace = Workspace.open(settings)
-    worker = Worker(workspace.database, workspace.artifacts, stage_command, lanes)
+    before_end = partial(leftovers.before_end, workspace)
+    worker = Worker(workspace.database, workspace.artifacts, stage_command, lanes, before_end=before_end)
+    tidying = Loop(
+        "tidying", partial(leftovers.step, workspace), workspace.artifacts.home / "tidying.lock", every_s=5.0
+    )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.stop()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    worker.run()
+    tidying.start()
+    try:
+        worker.run()
+    finally:
+        tidying.stop(patience=3.0)
 
 
 def worker_command() -> list[str]:

@@ -93,6 +93,11 @@ def wanted(database: Database, job_id: str) -> str | None:
         return session.scalar(select(Job.wanted).where(Job.id == job_id))
 
 
+def ends_badly(job: Job, result: Result) -> bool:
+    """Whether nothing will be tried again after this attempt, which did not succeed."""
+    return result.status in ("failed", "cancelled") or (result.status == "retry" and job.attempts >= MAX_ATTEMPTS)
+
+
 def finish(database: Database, job_id: str, result: Result) -> Job:
     """Record how an attempt ended. Called once the process and its whole group are gone."""
     with database.write() as session, _announced(session, _get(session, job_id).run_id):
@@ -140,8 +145,8 @@ def pause(database: Database, run_id: str) -> None:
     events.append(database, run_id, "Pause asked for.")
 
 
-def resume(database: Database, run_id: str) -> None:
-    """Put the paused or failed job back. What was finished before it is kept."""
+def resume(database: Database, run_id: str, again: Sequence[str] = ()) -> None:
+    """Put the paused or failed job back. What was finished before it is kept, but for the jobs `again`."""
     with database.write() as session:
         stuck = session.scalars(select(Job).where(Job.run_id == run_id, Job.status.in_(["paused", "failed"]))).all()
         pausing = session.scalars(select(Job).where(Job.run_id == run_id, Job.wanted == "pause")).all()
@@ -149,7 +154,8 @@ def resume(database: Database, run_id: str) -> None:
             raise Conflict(f"{run_id} is still saving its checkpoint.", hint="Resume it in a few seconds.")
         if not stuck:
             raise Conflict(f"{run_id} is neither paused nor failed.", hint="Only such a run can be resumed.")
-        for job in stuck:
+        for job in (*stuck, *session.scalars(select(Job).where(Job.run_id == run_id, Job.id.in_(again)))):
+            job.outcome = None
             job.status, job.attempts, job.not_before, job.finished_at, job.error = "queued", 0, 0.0, None, None
     events.append(database, run_id, "Resumed.")
 

@@ -39,6 +39,11 @@ class Context:
         """The version of the model that this run makes: valid as an Ollama tag."""
         return self.run.id
 
+    @property
+    def publishes(self) -> bool:
+        """Whether the run is to put its model live."""
+        return any(job.kind == "publish" for job in queue.jobs_of(self.workspace.database, self.run.id))
+
     def say(
         self, message: str, *, level: str = "info", type: str = "message", data: dict[str, Any] | None = None
     ) -> None:

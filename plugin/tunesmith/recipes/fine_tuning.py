@@ -41,8 +41,11 @@ def job_id_of(run: Run) -> str:
     return f"ftjob-{run.id.removeprefix('run-')}"
 
 
-def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str | None = None) -> Run:
-    """Start a job as OpenAI's `fine_tuning.jobs.create` describes it. Raises BadInput, NotFound."""
+def create(
+    workspace: Workspace, request: dict[str, Any], idempotency_key: str | None = None, *, may_replace: bool = True
+) -> Run:
+    """Start a job as OpenAI's `fine_tuning.jobs.create` describes it. Its model has a new name, so `may_replace` only
+    matters when somebody takes that name meanwhile. Raises BadInput, NotFound."""
     method = (request.get("method") or {}).get("type", "supervised")
     if method != "supervised":
         raise BadInput(f"The method {method!r} is not available yet.", hint="Use method supervised.", param="method")
@@ -56,7 +59,14 @@ def create(workspace: Workspace, request: dict[str, Any], idempotency_key: str |
         raise
     run_id = new_id("run")
     recipe = implicit_recipe(workspace, request, run_id)
-    return runs.create_run(workspace, recipe, request=request, idempotency_key=idempotency_key, run_id=run_id)
+    return runs.create_run(
+        workspace,
+        recipe,
+        request=request,
+        idempotency_key=idempotency_key,
+        run_id=run_id,
+        may_replace=may_replace,
+    )
 
 
 def implicit_recipe(workspace: Workspace, request: dict[str, Any], run_id: str) -> Recipe:

@@ -1,6 +1,7 @@
 """Published names and their versions. Exactly one version of a name is live; going back is one call."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import BadInput, Conflict, NotFound
 from tunesmith.jobs import outbox
+from tunesmith.recipes import changes
+from tunesmith.recipes.changes import Change
 from tunesmith.recipes.context import target_for
 from tunesmith.serving import publish
 from tunesmith.serving.targets.base import Deployment
-from tunesmith.store.tables import Model, ModelVersion
+from tunesmith.store.tables import Model, ModelVersion, Run
 from tunesmith.store.workspace import Workspace
+
+Recheck = Callable[[], None]
 
 
 @dataclass
@@ -34,13 +39,29 @@ class Release:
 def record(workspace: Workspace, release: Release) -> None:
     """Make a version live in our own books. Doing it twice changes nothing."""
     with workspace.database.write() as session:
-        row = _version(session, release.name, release.version)
-        if row is None:
-            row = ModelVersion(**vars(release))
-            session.add(row)
-        model = session.get(Model, release.name) or Model(name=release.name)
-        session.add(model)
-        _go_live(session, model, row, "model.published")
+        _record(session, release)
+
+
+def publish_release(workspace: Workspace, release: Release, *, replaces: str | None, recheck: Recheck) -> Change:
+    """Put a new version live, once. `replaces`: the version that it was measured against (None: there was none), which
+    must be the live one still. `recheck`: raises when something else speaks against it by now.
+
+    Called again after a kill -9 it finishes what is missing; a version that was live already, and is no more, stays
+    where it is. Raises Conflict, and what `recheck` and the target raise.
+    """
+    with changes.alone(workspace, release.name):
+        if _was_published(workspace, release):
+            return _published_before(workspace, release)
+        _require_live(release.name, live_version(workspace, release.name), replaces)
+        recheck()
+        deployment = deployment_of(workspace, release.deployment)
+
+        def in_books(session: Session) -> ModelVersion:
+            model = session.get(Model, release.name, with_for_update=True)
+            _require_live(release.name, model, replaces)  # should the lock have been lost with its connection
+            return _record(session, release)
+
+        return changes.routed(workspace, changes.go_live(workspace, deployment, in_books), deployment, [])
 
 
 def deployment_of(workspace: Workspace, stored: dict[str, Any]) -> Deployment:
@@ -99,36 +120,58 @@ def list_versions(workspace: Workspace, name: str) -> list[ModelVersion]:
         return list(session.scalars(query))
 
 
-def make_live(workspace: Workspace, name: str, version: str, notice: str = "model.published") -> ModelVersion:
+def make_live(workspace: Workspace, name: str, version: str, notice: str = "model.published") -> Change:
     """Put an earlier, already measured version live: at the target, in our books, then under its route.
 
-    `notice`: what webhooks are told.
+    `notice`: what webhooks are told. A route that fails is a warning: the version is live.
     """
+    with changes.alone(workspace, name):
+        return _make_live(workspace, name, version, notice)
+
+
+def roll_back(workspace: Workspace, name: str, from_version: str | None = None) -> Change:
+    """Put the version before the live one live again. With `from_version`, the one before that, once: called again it
+    changes nothing. Raises Conflict when there is none, or when yet another version is live."""
+    with changes.alone(workspace, name):
+        live = find(workspace, name)
+        start = find(workspace, f"{name}:{from_version}") if from_version else live
+        before = next((row for row in list_versions(workspace, name) if row.id < start.id), None)
+        if before is None:
+            raise Conflict(f"{name} has no version before {start.version}.", hint="There is nothing to roll back to.")
+        if live.version not in (start.version, before.version):
+            raise Conflict(
+                f"{live.version} of {name} is live, not {start.version}.",
+                code="live_changed",
+                hint="Somebody changed it meanwhile. Look at its versions and decide again.",
+                param="from_version",
+            )
+        return _make_live(workspace, name, before.version, "model.rolled_back")
+
+
+def _make_live(workspace: Workspace, name: str, version: str, notice: str) -> Change:
     row = find(workspace, f"{name}:{version}")
+    if (row.name, row.version) != (name, version):  # "latest" finds the live one
+        raise BadInput(f"{version!r} is no version.", hint=f"Name it, such as {row.version}.", param="version")
     deployment = deployment_of(workspace, row.deployment)
-    publish.promote(target_for(workspace.settings, deployment.target), deployment, workspace.settings)
-    with workspace.database.write() as session:
-        model = session.get(Model, name)
-        stored = _version(session, name, version)
+
+    def in_books(session: Session) -> ModelVersion:
+        model, stored = session.get(Model, name), _version(session, name, version)
         assert model is not None
         assert stored is not None
         _go_live(session, model, stored, notice)
-    publish.route(deployment, workspace.settings)  # last: a proxy that is away must not keep a bad model live
-    return stored
+        return stored
 
-
-def roll_back(workspace: Workspace, name: str) -> ModelVersion:
-    """Put the version before the live one live again. Raises Conflict when there is none."""
-    live = find(workspace, name)
-    before = [row for row in list_versions(workspace, name) if row.id < live.id]
-    if not before:
-        raise Conflict(f"{name} has no version before {live.version}.", hint="There is nothing to roll back to.")
-    return make_live(workspace, name, before[0].version, "model.rolled_back")
+    return changes.routed(workspace, changes.go_live(workspace, deployment, in_books), deployment, [])
 
 
 def remove(workspace: Workspace, name: str) -> None:
     """Take a model away with all its versions, or one version that is not live (`name:version`): its route, its tags
     at the target, its GGUF, and last our books, so that it can be done again. Raises NotFound, Conflict."""
+    with changes.alone(workspace, find(workspace, name).name):
+        _remove(workspace, name)
+
+
+def _remove(workspace: Workspace, name: str) -> None:
     found, live = find(workspace, name), live_version(workspace, name.partition(":")[0])
     whole = ":" not in name
     if not whole and live is not None and live.version == found.version:
@@ -138,12 +181,20 @@ def remove(workspace: Workspace, name: str) -> None:
         publish.withdraw(name, workspace.settings)
     for row in rows:
         deployment = deployment_of(workspace, row.deployment)
+        if not whole:
+            deployment = not_live(deployment)
         target_for(workspace.settings, deployment.target).remove(deployment)
         Path(deployment.gguf).unlink(missing_ok=True)
     with workspace.database.write() as session:
         if whole:
             session.execute(delete(Model).where(Model.name == name))
         session.execute(delete(ModelVersion).where(ModelVersion.id.in_([row.id for row in rows])))
+
+
+def not_live(deployment: Deployment) -> Deployment:
+    """The same where another version is live: two trainings on the same rows can end in the same weights, and then the
+    live tag must not be taken for this version's."""
+    return replace(deployment, digest="")
 
 
 def view(row: ModelVersion, *, live: bool) -> dict[str, Any]:
@@ -182,3 +233,43 @@ def _go_live(session: Session, model: Model, row: ModelVersion, notice: str) -> 
 def _version(session: Session, name: str, version: str | None) -> ModelVersion | None:
     query = select(ModelVersion).where(ModelVersion.name == name, ModelVersion.version == version)
     return session.scalars(query).first()
+
+
+def _record(session: Session, release: Release) -> ModelVersion:
+    row = _version(session, release.name, release.version)
+    if row is None:
+        row = ModelVersion(**vars(release))
+        session.add(row)
+    model = session.get(Model, release.name) or Model(name=release.name)
+    session.add(model)
+    run = session.get(Run, release.run_id)
+    if run is not None and run.published_at is None:
+        run.published_at = time.time()
+    _go_live(session, model, row, "model.published")
+    return row
+
+
+def _was_published(workspace: Workspace, release: Release) -> bool:
+    with workspace.database.read() as session:
+        run = session.get(Run, release.run_id)
+        known = _version(session, release.name, release.version) is not None
+    return known or (run is not None and run.published_at is not None)
+
+
+def _published_before(workspace: Workspace, release: Release) -> Change:
+    live = live_version(workspace, release.name)
+    if live is not None and live.version == release.version:
+        return changes.routed(workspace, live, deployment_of(workspace, live.deployment), [])
+    said = f"{release.name}:{release.version} was live and is no more: somebody changed it meanwhile, and it stays so."
+    return Change(None, None, [said])
+
+
+def _require_live(name: str, live: Model | ModelVersion | None, expected: str | None) -> None:
+    now = live.live if isinstance(live, Model) else live.version if live else None
+    if now != expected:
+        raise Conflict(
+            f"The candidate was measured against {expected or 'nothing'}, and by now {now or 'nothing'} is live "
+            f"as {name}.",
+            code="live_changed",
+            hint="Resume the run to have it measured again, or run the recipe again.",
+        )

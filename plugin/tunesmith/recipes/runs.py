@@ -1,5 +1,6 @@
 """Recipes and their runs: the operations that the API, the agents' tools and the command line share."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,28 +8,48 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from tunesmith.datasets.synthetic.options import SyntheticOptions
-from tunesmith.errors import BadInput, Conflict, NotFound
+from tunesmith.errors import BadInput, Conflict, Forbidden, NotFound
 from tunesmith.jobs import events, queue
-from tunesmith.recipes import datasets, models, stages, synthesis
+from tunesmith.recipes import changes, claims, datasets, leftovers, models, stages, synthesis
+from tunesmith.recipes.callers import LOCAL, Caller
 from tunesmith.recipes.context import target_for
 from tunesmith.recipes.schema import DatasetSource, Recipe, Source, TaskSpec
 from tunesmith.serving import base_models
 from tunesmith.store.artifacts import hint_for_id, new_id
-from tunesmith.store.tables import File, Job, RecipeRow, Run
+from tunesmith.store.tables import File, Job, RecipeRow, Run, Schedule
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS
 from tunesmith.training.backends.base import BACKENDS
 
 
-def save_recipe(workspace: Workspace, recipe: Recipe) -> RecipeRow:
-    """Create a recipe or replace the one of the same name."""
+def save_recipe(workspace: Workspace, recipe: Recipe, caller: Caller = LOCAL) -> RecipeRow:
+    """Create a recipe or replace the one of the same name.
+
+    Raises Forbidden to a caller who may not publish when runs of it would replace what is live, or when a schedule
+    runs it that may do so.
+    """
+    claims.require_gate(recipe, caller)
+    claims.require_right(workspace, recipe.model_name, may_replace=caller.may("publish"))
     with workspace.database.write() as session:
-        row = session.get(RecipeRow, recipe.name) or RecipeRow(name=recipe.name, document={})
-        row.document = recipe.document()
+        row = session.get(RecipeRow, recipe.name, with_for_update=True) or RecipeRow(name=recipe.name, document={})
+        if not caller.may("publish"):
+            _require_no_stronger_schedule(session, recipe.name)
+        row.document, row.updated_at = recipe.document(), time.time()
         session.add(row)
         return row
+
+
+def _require_no_stronger_schedule(session: Session, recipe: str) -> None:
+    runs_it = select(Schedule.name).where(Schedule.recipe == recipe, Schedule.may_replace).order_by(Schedule.name)
+    if name := session.scalars(runs_it).first():
+        raise Forbidden(
+            f"The schedule {name} runs {recipe} with the right to publish, which this key lacks.",
+            code="recipe_is_scheduled",
+            hint="Save it under another name, or use a key with the scope publish or admin.",
+        )
 
 
 def get_recipe(workspace: Workspace, name: str) -> RecipeRow:
@@ -53,16 +74,19 @@ def create_run(
     idempotency_key: str | None = None,
     run_id: str | None = None,
     until: str = "publish",
+    may_replace: bool = True,
 ) -> Run:
     """Check the recipe against what is here and enqueue its stages, the last of which is `until`.
 
     `request`: what a call sent that is no run of a saved recipe. The same `idempotency_key` gives the run that it made
-    before.
+    before: see `Caller.once`. `may_replace`: whoever asks may publish, so the run may replace a live version.
     """
     wanted = stages.up_to(until)
     if idempotency_key and (known := _made_before(workspace, idempotency_key, recipe, request, len(wanted))):
         return known
     check_recipe(workspace, recipe)
+    if until == "publish":
+        claims.require(workspace, recipe, may_replace=may_replace)
     run = Run(
         id=run_id or new_id("run"),
         recipe_name=None if request else recipe.name,
@@ -70,6 +94,7 @@ def create_run(
         request=request or {},
         model_name=recipe.model_name,
         idempotency_key=idempotency_key,
+        may_replace=may_replace,
     )
     try:
         with workspace.database.write() as session:
@@ -193,6 +218,34 @@ def list_runs(
                 raise NotFound(f"There is no run {after!r}.", param="after")
             query = query.where(tuple_(Run.created_at, Run.id) < tuple_(last.created_at, last.id))
         return list(session.scalars(query))
+
+
+def resume(workspace: Workspace, run_id: str) -> Run:
+    """Go on with a paused or failed run. What was finished is kept, except what is not true any more: a candidate that
+    was taken away is exported again, and one that was measured against another version than the live one is measured
+    again. Raises Conflict."""
+    run = get_run(workspace, run_id)
+    with changes.alone(workspace, run.model_name):
+        again = _to_do_again(workspace, run)
+        for job in again:
+            (workspace.artifacts.job(job.id) / "outcome.json").unlink(missing_ok=True)
+        with workspace.database.write() as session:
+            session.get_one(Run, run.id).tidied = False
+        queue.resume(workspace.database, run.id, [job.id for job in again])
+    return run
+
+
+def _to_do_again(workspace: Workspace, run: Run) -> list[Job]:
+    jobs = {job.kind: job for job in queue.jobs_of(workspace.database, run.id)}
+    if queue.status_of(list(jobs.values())) != "failed":
+        return []
+    done = {kind: job for kind, job in jobs.items() if job.status == "succeeded" and job.outcome is not None}
+    export, evaluate = done.get("export"), done.get("evaluate")
+    if export is not None and leftovers.gone(workspace, export):
+        return [export, evaluate] if evaluate is not None else [export]
+    live = models.live_version(workspace, run.model_name)
+    measured = evaluate is not None and (evaluate.outcome or {}).get("replaces") == (live.version if live else None)
+    return [evaluate] if evaluate is not None and not measured else []
 
 
 def status(workspace: Workspace, run_id: str) -> str:

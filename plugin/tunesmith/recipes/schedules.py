@@ -13,7 +13,8 @@ from tunesmith.errors import BadInput, Conflict, NotFound, TunesmithError
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.scheduler import Turn
 from tunesmith.jobs.timing import Timing
-from tunesmith.recipes import runs
+from tunesmith.recipes import claims, runs
+from tunesmith.recipes.callers import LOCAL, Caller
 from tunesmith.recipes.schema import Recipe
 from tunesmith.store.artifacts import new_id
 from tunesmith.store.tables import Job, Run, Schedule
@@ -23,10 +24,11 @@ from tunesmith_connectors import wake as wake_on_lan
 _TIMING = ("cron", "every", "timezone", "quiet_hours")
 
 
-def create(workspace: Workspace, given: dict[str, Any]) -> Schedule:
-    """`given`: name, recipe, cron or every, timezone, minimum_new_documents, quiet_hours, wake, enabled.
+def create(workspace: Workspace, given: dict[str, Any], caller: Caller = LOCAL) -> Schedule:
+    """`given`: name, recipe, cron or every, timezone, minimum_new_documents, quiet_hours, wake, enabled. Its runs have
+    the right of `caller` to replace what is live.
 
-    Raises BadInput, NotFound for an unknown recipe, Conflict for a name that is taken.
+    Raises BadInput, NotFound for an unknown recipe, Conflict for a name that is taken, Forbidden.
     """
     now = time.time()
     timing = _timing({key: given.get(key) for key in _TIMING}, anchor=now)
@@ -38,10 +40,12 @@ def create(workspace: Workspace, given: dict[str, Any]) -> Schedule:
         minimum_new_documents=given.get("minimum_new_documents", 0),
         wake=given.get("wake"),
         enabled=given.get("enabled", True),
+        may_replace=caller.may("publish"),
         next_run_at=timing.next_after(now),
         created_at=now,
     )
     _check(workspace, row)
+    _require_right(workspace, row, caller)
     with workspace.database.write() as session:
         if session.get(Schedule, row.name) is not None:
             raise Conflict(
@@ -63,13 +67,16 @@ def list_all(workspace: Workspace) -> list[Schedule]:
         return list(session.scalars(select(Schedule).order_by(Schedule.name)))
 
 
-def update(workspace: Workspace, name: str, changes: dict[str, Any]) -> Schedule:
+def update(workspace: Workspace, name: str, changes: dict[str, Any], caller: Caller = LOCAL) -> Schedule:
     """Change what is named. A new `cron` replaces `every`, and the other way round; None takes quiet_hours or wake
-    away.
+    away. Whoever names the recipe gives the schedule its right to replace what is live. Raises Forbidden to a caller
+    who may not, and does more than switch it off.
     """
     now = time.time()
     with workspace.database.write() as session:
         row = _get(session, name)
+        if changes != {"enabled": False}:
+            _require_right(workspace, row, caller)
         if set(changes) & set(_TIMING):
             kept = _written(Timing.from_dict(row.timing))
             if changes.get("cron") or changes.get("every"):
@@ -81,6 +88,9 @@ def update(workspace: Workspace, name: str, changes: dict[str, Any]) -> Schedule
             if key in changes:
                 setattr(row, key, changes[key])
         _check(workspace, row)
+        if "recipe" in changes:
+            _require_right(workspace, row, caller)
+            row.may_replace = caller.may("publish")
         row.next_run_at = Timing.from_dict(row.timing).next_after(now)
         return row
 
@@ -91,15 +101,15 @@ def remove(workspace: Workspace, name: str) -> None:
         session.delete(_get(session, name))
 
 
-def run_now(workspace: Workspace, name: str) -> Run:
-    """Run the recipe at once, whatever the hour and however few documents are new. Raises Conflict while the
-    schedule's last run goes on.
+def run_now(workspace: Workspace, name: str, caller: Caller = LOCAL) -> Run:
+    """Run the recipe at once with the rights of `caller`, whatever the hour and however few documents are new. Raises
+    Conflict while the schedule's last run goes on, Forbidden.
     """
     row = get(workspace, name)
     going_on = _going_on(workspace, row)
     if going_on:
         raise Conflict(going_on, code="schedule_busy", hint="Wait for that run, or cancel it.")
-    run = _start(workspace, row, _recipe(workspace, row), None)
+    run = _start(workspace, row, _recipe(workspace, row), None, may_replace=caller.may("publish"))
     with workspace.database.write() as session:
         stored = _get(session, name)
         stored.last_run_id = run.id
@@ -115,7 +125,9 @@ def take_turn(workspace: Workspace, row: Schedule, key: str) -> Turn:
     try:
         recipe = _recipe(workspace, row)
         reason = _going_on(workspace, row) or _too_few(workspace, row, recipe)
-        return Turn(reason=reason) if reason else Turn(_start(workspace, row, recipe, key).id)
+        return (
+            Turn(reason=reason) if reason else Turn(_start(workspace, row, recipe, key, may_replace=row.may_replace).id)
+        )
     except TunesmithError as error:
         return Turn(reason=f"{error.message} {error.hint or ''}".strip())
 
@@ -176,6 +188,11 @@ def _check(workspace: Workspace, row: Schedule) -> None:
             raise BadInput(f"{error}.", code="bad_mac", hint="ip link shows it.", param="wake.mac") from error
 
 
+def _require_right(workspace: Workspace, row: Schedule, caller: Caller) -> None:
+    name = _recipe(workspace, row).model_name
+    claims.require_right(workspace, name, may_replace=caller.may("publish"))
+
+
 def _recipe(workspace: Workspace, row: Schedule) -> Recipe:
     return Recipe.model_validate(runs.get_recipe(workspace, row.recipe).document)
 
@@ -202,9 +219,9 @@ def _too_few(workspace: Workspace, row: Schedule, recipe: Recipe) -> str | None:
     return f"{count} of {row.minimum_new_documents} documents are new or corrected."
 
 
-def _start(workspace: Workspace, row: Schedule, recipe: Recipe, key: str | None) -> Run:
+def _start(workspace: Workspace, row: Schedule, recipe: Recipe, key: str | None, *, may_replace: bool) -> Run:
     """Queue the run, and wake the machine that is to do it. A packet that cannot be sent is said and no more."""
-    run = runs.create_run(workspace, recipe, idempotency_key=key)
+    run = runs.create_run(workspace, recipe, idempotency_key=key, may_replace=may_replace)
     if row.wake:
         mac = row.wake["mac"]
         try:

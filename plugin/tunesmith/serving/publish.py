@@ -15,6 +15,17 @@ def promote(target: Target, deployment: Deployment, settings: Settings) -> None:
     target.promote(deployment)
 
 
+def foreign(target: Target, name: str) -> str | None:
+    """A sentence on what answers to the name at the target and is not ours; None when it is free, or ours."""
+    ask = getattr(target, "foreign", None)  # a target from outside may be older than the question
+    return ask(name) if ask is not None else None
+
+
+def foreign_route(target: Target, name: str, settings: Settings) -> str | None:
+    """As `foreign`, of the LiteLLM proxy. A wildcard is nobody's."""
+    return routes.foreign(name, target.name, settings) if settings.litellm_url else None
+
+
 def route(deployment: Deployment, settings: Settings) -> dict[str, Any] | None:
     """Make the proxy answer to the model's name; None when no proxy is configured."""
     return routes.ensure(deployment, settings) if settings.litellm_url else None

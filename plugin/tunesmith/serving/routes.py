@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tunesmith.errors import BadInput, Unavailable
+from tunesmith.errors import BadInput, Conflict, Unavailable
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.settings import Settings
 from tunesmith_connectors.litellm import LiteLLM, LiteLLMError
@@ -33,6 +33,16 @@ def ensure(deployment: Deployment, settings: Settings) -> dict[str, Any]:
     return {"model": name, "mode": mode, "provider_model": parameters["model"], "verified": verified, "note": note}
 
 
+def foreign(name: str, target: str, settings: Settings) -> str | None:
+    """A sentence on a route of that name that leads elsewhere and was not made by us; None when there is none.
+
+    A wildcard is no such route, and neither is one that somebody wrote into the configuration for our model. Raises
+    as `check` does; a proxy that is away is not waited for.
+    """
+    with _proxy(settings, attempts=1) as proxy:
+        return _foreign(proxy, name, _destination(name, target, settings))
+
+
 def remove(name: str, settings: Settings) -> bool:
     """Take a registered route away; False when there is none (a wildcard needs no removal)."""
     with _proxy(settings) as proxy:
@@ -52,13 +62,16 @@ def provider_parameters(deployment: Deployment, settings: Settings) -> dict[str,
 
     The key for our /v1 is read by the proxy from its environment: no secret passes through here.
     """
+    destination = _destination(deployment.name, deployment.target, settings)
     if deployment.target == "ollama":
-        return {"model": f"ollama_chat/{deployment.name}", "api_base": str(settings.ollama_url).rstrip("/")}
-    return {
-        "model": f"openai/{deployment.name}",
-        "api_base": f"{own_url(settings)}/v1",
-        "api_key": "os.environ/TUNESMITH_API_KEY",
-    }
+        return destination
+    return {**destination, "api_key": "os.environ/TUNESMITH_API_KEY"}
+
+
+def _destination(name: str, target: str, settings: Settings) -> dict[str, str]:
+    if target == "ollama":
+        return {"model": f"ollama_chat/{name}", "api_base": str(settings.ollama_url).rstrip("/")}
+    return {"model": f"openai/{name}", "api_base": f"{own_url(settings)}/v1"}
 
 
 def own_url(settings: Settings) -> str:
@@ -78,6 +91,8 @@ def wildcard_example(parameters: dict[str, str], name: str) -> str:
 
 
 def _register(proxy: LiteLLM, name: str, parameters: dict[str, str]) -> None:
+    if said := _foreign(proxy, name, parameters):
+        raise Conflict(said, code="foreign_model", hint="Take that route away, or publish under another name.")
     route = {"model_name": name, "litellm_params": parameters, "model_info": {"id": route_id(name), "mode": "chat"}}
     found = _find(proxy, route_id(name))
     if found is None:
@@ -98,6 +113,17 @@ def _register(proxy: LiteLLM, name: str, parameters: dict[str, str]) -> None:
         )
     if not _same(kept, name, parameters):
         raise Unavailable(f"LiteLLM keeps another route under {name}.", code="route_not_kept", hint="Try again.")
+
+
+def _foreign(proxy: LiteLLM, name: str, destination: dict[str, str]) -> str | None:
+    for route in proxy.model_info():
+        said = route.get("litellm_params") or {}
+        ours = (route.get("model_info") or {}).get("id") == route_id(name)
+        to_ours = all(said.get(key) == destination[key] for key in ("model", "api_base"))
+        if route.get("model_name") == name and not ours and not to_ours:
+            leads = said.get("model") or "something else"
+            return f"The LiteLLM proxy has a model {name!r} that Tunesmith did not make; it leads to {leads}."
+    return None
 
 
 def _find(proxy: LiteLLM, wanted: str) -> dict[str, Any] | None:
@@ -133,11 +159,11 @@ def _unknown_model(error: LiteLLMError) -> bool:
 
 
 @contextmanager
-def _proxy(settings: Settings) -> Iterator[LiteLLM]:
+def _proxy(settings: Settings, attempts: int = 4) -> Iterator[LiteLLM]:
     if not settings.litellm_url:
         raise Unavailable("No LiteLLM proxy is configured.", hint="Set TUNESMITH_LITELLM_URL.", retryable=False)
     key = settings.litellm_key.get_secret_value() if settings.litellm_key else None
-    proxy = LiteLLM(settings.litellm_url, key)
+    proxy = LiteLLM(settings.litellm_url, key, attempts=attempts)
     try:
         yield proxy
     except LiteLLMError as error:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tunesmith.errors import BadInput
 from tunesmith.settings import Settings
 
-HEAD = "0005"
+HEAD = "0006"
 _MIGRATING = 8765  # the advisory lock of whoever migrates
 _POSTGRES = ("pg8000", "psycopg", "psycopg2")
 _MIGRATIONS = Path(__file__).parent / "migrations"

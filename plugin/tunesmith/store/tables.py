@@ -44,7 +44,11 @@ class RecipeRow(Base):
 
 
 class Run(Base):
-    """One execution of a recipe. `request` keeps what a fine-tuning call sent, so that it is answered alike."""
+    """One execution of a recipe. `request` keeps what a fine-tuning call sent, so that it is answered alike.
+
+    `may_replace`: its maker might publish, so it may replace a live version. `published_at`: its model went live then,
+    whatever is live now. `tidied`: it ended unpublished, and nothing of its candidate is left.
+    """
 
     __tablename__ = "runs"
 
@@ -54,6 +58,9 @@ class Run(Base):
     request: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     model_name: Mapped[str] = mapped_column(String(120))
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    may_replace: Mapped[bool] = mapped_column(Boolean, default=True)
+    published_at: Mapped[float | None] = mapped_column(Float)
+    tidied: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
 
 
@@ -134,6 +141,14 @@ class ModelVersion(Base):
     live_since: Mapped[float | None] = mapped_column(Float)
 
 
+class UnsettledModel(Base):
+    """A name that is being changed: until the row is gone, its target may not have what stands in `models`."""
+
+    __tablename__ = "unsettled_models"
+
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+
+
 class Notice(Base):
     """The outbox: what happened, written in the transaction in which it happened. `passed_on`: to the webhooks."""
 
@@ -185,7 +200,10 @@ class Delivery(Base):
 
 
 class Schedule(Base):
-    """When a recipe runs by itself. `next_run_at` is the claim: it moves on in the transaction that ends a turn."""
+    """When a recipe runs by itself. `next_run_at` is the claim: it moves on in the transaction that ends a turn.
+
+    `may_replace`: whoever chose its recipe may publish, so its runs may replace a live version.
+    """
 
     __tablename__ = "schedules"
 
@@ -196,6 +214,7 @@ class Schedule(Base):
     minimum_new_documents: Mapped[int] = mapped_column(Integer, default=0)
     wake: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     enabled: Mapped[bool] = mapped_column(Boolean, default=True)
+    may_replace: Mapped[bool] = mapped_column(Boolean, default=True)
     next_run_at: Mapped[float | None] = mapped_column(Float, index=True)
     last_run_id: Mapped[str | None] = mapped_column(String(40))
     last_result: Mapped[dict[str, Any] | None] = mapped_column(JSON)

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Literal, get_args
 
 from tunesmith.errors import BadInput
+from tunesmith.recipes import claims
 from tunesmith.recipes.context import Context
 
 Stage = Literal["build", "train", "export", "evaluate", "publish"]
@@ -20,8 +21,13 @@ def up_to(last: str) -> tuple[Stage, ...]:
 
 
 def run(kind: str, context: Context) -> dict[str, object]:
-    """Run a stage. Its module is imported only now: training needs torch, the others do not."""
+    """Run a stage. Its module is imported only now: training needs torch, the others do not.
+
+    Before the long ones it is asked again whether the model may go live at their end.
+    """
     if kind not in ORDER:
         raise KeyError(kind)
+    if kind in ("build", "train") and context.publishes:
+        claims.require(context.workspace, context.recipe, may_replace=context.run.may_replace)
     outcome: dict[str, object] = import_module(f"tunesmith.recipes.stages.{kind}").run(context)
     return outcome

@@ -12,6 +12,7 @@ from tunesmith.recipes.context import Context, target_for
 from tunesmith.recipes.stages import baselines
 from tunesmith.recipes.stages.shared import candidate, rows_of
 from tunesmith.serving.targets.base import Endpoint, Target
+from tunesmith.store.tables import ModelVersion
 from tunesmith.tasks.base import Task
 from tunesmith.tasks.conversation import Row
 
@@ -19,6 +20,7 @@ from tunesmith.tasks.conversation import Row
 def run(context: Context) -> dict[str, Any]:
     task, target = context.task(), context.target()
     rows, in_sample = _questions(context)
+    replaces = models.live_version(context.workspace, context.recipe.model_name)
     deployment = target.deploy(candidate(context))
     target.parity(deployment).require()
     context.say("Parity proven: the served model sees the tokens that training used.")
@@ -26,7 +28,7 @@ def run(context: Context) -> dict[str, Any]:
     with target.serve(deployment) as endpoint:
         tuned = examine(Examination(target, endpoint, task), rows, context.folder / "tuned.jsonl", context.say)
         lost = _forgetting(context, target, endpoint)
-    live = _live(context, task, rows)
+    live = _live(context, task, rows, replaces)
     verdict = gate.judge(
         tuned,
         format_adherence=_adherence_rule(context, task),
@@ -43,6 +45,7 @@ def run(context: Context) -> dict[str, Any]:
         context.say(check.sentence(), level="info" if check.passed else "warn")
     return {
         "deployment": deployment.as_dict(),
+        "replaces": replaces.version if replaces else None,
         "rows": len(rows),
         "in_sample": in_sample,
         "measured": measured,
@@ -82,9 +85,8 @@ def _adherence_rule(context: Context, task: Task) -> float | None:
     return rule.format_adherence if chosen or task.has_format else None
 
 
-def _live(context: Context, task: Task, rows: list[Row]) -> Metrics | None:
-    """The version now live, on the same rows, unless the recipe replaces nothing."""
-    version = models.live_version(context.workspace, context.recipe.model_name)
+def _live(context: Context, task: Task, rows: list[Row], version: ModelVersion | None) -> Metrics | None:
+    """`version`, which is live now, on the same rows, unless the recipe replaces nothing."""
     if version is None or context.recipe.gate.not_worse_than == "none" or version.run_id == context.run.id:
         return None
     deployment = models.deployment_of(context.workspace, version.deployment)
