@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import TunesmithError
 from tunesmith.recipes.context import target_for
-from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import publish
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.store import locks
@@ -70,4 +69,4 @@ def routed(workspace: Workspace, row: ModelVersion, deployment: Deployment, warn
 def _wants_route(workspace: Workspace, row: ModelVersion) -> bool:
     with workspace.database.read() as session:
         run = session.get(Run, row.run_id)
-    return run is None or Recipe.model_validate(run.recipe).publish.litellm
+    return run is None or bool(run.recipe.get("publish", {}).get("litellm", True))

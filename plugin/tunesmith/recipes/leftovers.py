@@ -16,7 +16,6 @@ from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.jobs import events, queue
 from tunesmith.recipes import changes, models
 from tunesmith.recipes.context import target_for
-from tunesmith.recipes.schema import Recipe
 from tunesmith.serving import publish
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.store.tables import Job, ModelVersion, Run, UnsettledModel
@@ -97,7 +96,7 @@ def _deployment(workspace: Workspace, run: Run, evaluate: Job) -> Deployment:
     """As it was measured, or what a stage that did not get so far would have deployed."""
     if evaluate.outcome:
         return models.deployment_of(workspace, evaluate.outcome["deployment"])
-    target = target_for(workspace.settings, Recipe.model_validate(run.recipe).publish.target).name
+    target = target_for(workspace.settings, run.recipe.get("publish", {}).get("target", "auto")).name
     name, version = run.model_name, run.id
     return Deployment(
         target=target,
