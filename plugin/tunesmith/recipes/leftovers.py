@@ -149,6 +149,8 @@ def _later(what: str, do: Callable[[], None]) -> None:
         do()
     except Unavailable as error:
         log.info("%s is settled later: %s", what, error)
+    except Exception:
+        log.exception("%s could not be settled; it is tried again.", what)  # and keeps no other one waiting
 
 
 def _unsettled(workspace: Workspace) -> list[str]:
