@@ -14,7 +14,7 @@ from tunesmith.errors import GateNotMet
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import files, leftovers, models, runs
-from tunesmith.store.tables import Run
+from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 
 # A stage that fails for good.
@@ -46,9 +46,9 @@ def work(made: Runs, run: Run, argv: list[str]) -> list[str]:
     seen: list[set[str]] = []
     workspace = made.workspace
 
-    def before_end(run_id: str) -> None:
-        leftovers.before_end(workspace, run_id)
-        assert "running" in {job.status for job in queue.jobs_of(workspace.database, run_id)}, "nobody knows yet"
+    def before_end(job: Job) -> None:
+        leftovers.before_end(workspace, job)
+        assert "running" in {job.status for job in queue.jobs_of(workspace.database, run.id)}, "nobody knows yet"
         seen.append(left(made, run))
 
     def command(job_id: str) -> list[str]:
@@ -112,6 +112,15 @@ def test_a_stage_that_was_killed_after_it_put_the_candidate_up(workspace: Worksp
     assert left(made, run) == set()
 
 
+def test_an_attempt_that_another_worker_took_over_removes_nothing(workspace: Workspace, made: Runs) -> None:
+    """Its machine slept, and the stage goes on elsewhere with these very files."""
+    run = made.evaluated()
+    slept = made.start(run, "publish")
+    made.start(run, "publish")
+    leftovers.before_end(workspace, slept)
+    assert left(made, run) == {f"m:{run.id}", "merged", "model-q8_0.gguf"}
+
+
 def test_half_an_export_is_removed(workspace: Workspace, made: Runs) -> None:
     run = begun(made)
     folder = made.folder(run, "export")
@@ -127,7 +136,6 @@ def test_a_target_that_is_away_is_tidied_when_it_is_back(workspace: Workspace, m
     run = made.evaluated()
     (tags / "away").touch()
     made.end(run, "publish", "failed")
-    leftovers.before_end(workspace, run.id)
     leftovers.step(workspace)
     (tags / "away").unlink()
     assert left(made, run) == {f"m:{run.id}"}, "the files need no target"

@@ -155,6 +155,7 @@ def test_versions_gate_and_roll_back(service: Service, tmp_path: Path) -> None:
     second = service.finished(http.post("/v1/recipes/totals/runs").json()["id"])
     assert second["status"] == "succeeded", second["error"]
     assert set(second["report"]["measured"]) == {"live", "tuned"}
+    assert second["report"]["replaces"] == first["id"], "what it was measured against is what it may replace"
     assert http.get("/v1/models/totals/versions").json()["data"][0]["version"] == second["id"]
 
     http.post("/v1/recipes", json={**recipe, "gate": {"field_accuracy": 1.0}}).raise_for_status()
@@ -164,6 +165,12 @@ def test_versions_gate_and_roll_back(service: Service, tmp_path: Path) -> None:
     assert "short by" in refused["error"]["message"]
     kept = [path.name for path in service.home.glob("jobs/*/merged/*.safetensors")]
     assert kept == [], "half a gigabyte for each refused run of a schedule fills the disk"
+    export = service.home / "jobs" / next(s["job_id"] for s in refused["stages"] if s["stage"] == "export")
+    assert {path.name for path in export.iterdir()} == {"log.txt", "outcome.json"}, "nor its GGUF"
+    assert http.post(f"/v1/runs/{refused['id']}/resume").status_code == 200
+    again = service.finished(refused["id"])
+    assert again["error"]["code"] == "gate_not_met", "exported and measured again, and no better"
+    assert [stage["status"] for stage in again["stages"]] == ["succeeded"] * 4 + ["failed"]
     live = [version for version in http.get("/v1/models/totals/versions").json()["data"] if version["live"]]
     assert [version["version"] for version in live] == [second["id"]]
 

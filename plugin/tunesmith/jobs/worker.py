@@ -39,7 +39,7 @@ class Worker:
     command: Callable[[str], Sequence[str]]
     lanes: Sequence[str] = ("default",)
     poll_s: float = 0.2
-    before_end: Callable[[str], None] = lambda _run_id: None  # told the run of a stage that will be failed or cancelled
+    before_end: Callable[[Job], None] = lambda _job: None  # told of a job that is about to be failed or cancelled
     stopping: bool = field(default=False, init=False)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -117,7 +117,7 @@ class Worker:
 
     def _settle(self, job: Job, result: queue.Result) -> None:
         if queue.ends_badly(job, result):
-            self.before_end(job.run_id)
+            self.before_end(job)
         ended = queue.finish(self.database, job.id, result)
         state = "retrying" if ended.status == "queued" else ended.status
         message = f"{job.kind} {state}."

@@ -35,16 +35,17 @@ def step(workspace: Workspace) -> None:
         _later(run_id, partial(tidy, workspace, run_id))
 
 
-def before_end(workspace: Workspace, run_id: str) -> None:
-    """A stage of the run ends badly, and nobody knows yet. Never raises: `step` does what could not be done."""
+def before_end(workspace: Workspace, job: Job) -> None:
+    """A stage ends badly, and nobody knows yet. Never raises: `step` does what could not be done."""
     try:
-        tidy(workspace, run_id, ending=True)
+        tidy(workspace, job.run_id, ending=job)
     except Exception:
-        log.warning("The candidate of %s is not gone yet; it is tried again.", run_id, exc_info=True)
+        log.warning("The candidate of %s is not gone yet; it is tried again.", job.run_id, exc_info=True)
 
 
-def tidy(workspace: Workspace, run_id: str, *, ending: bool = False) -> None:
-    """Take the candidate away, unless it was published or the run goes on. `ending`: the run is about to end badly.
+def tidy(workspace: Workspace, run_id: str, *, ending: Job | None = None) -> None:
+    """Take the candidate away, unless it was published or the run goes on. `ending`: the attempt at a job that is about
+    to end the run badly.
 
     Raises Unavailable while the name is busy or the target is away.
     """
@@ -52,16 +53,24 @@ def tidy(workspace: Workspace, run_id: str, *, ending: bool = False) -> None:
     with changes.alone(workspace, run.model_name, patience_s=5.0):
         run = _run(workspace, run_id)
         jobs = queue.jobs_of(workspace.database, run_id)
-        ended = queue.status_of(jobs) in BADLY and not any(job.status == "running" for job in jobs)
-        if run.tidied or not (ended or ending):
+        if run.tidied or not _ends_badly(jobs, ending):
             return
         if not _was_published(workspace, run):
             there = _remove_files(workspace, jobs)
             _remove_from_target(workspace, run, jobs)
             if there:
                 events.append(workspace.database, run_id, "Its candidate was not published and is taken away.")
-        if not ending:  # else the mark would be there should the run go on after all
+        if ending is None:  # else the mark would be there should the run go on after all
             _mark(workspace, run_id)
+
+
+def _ends_badly(jobs: list[Job], ending: Job | None) -> bool:
+    """Whether no process works on the candidate any more, but for the attempt that is `ending`, if it is still the one
+    that counts: another worker may have taken the job over."""
+    running = [(job.id, job.attempts) for job in jobs if job.status == "running"]
+    if ending is not None:
+        return running == [(ending.id, ending.attempts)]
+    return not running and queue.status_of(jobs) in BADLY
 
 
 def _remove_files(workspace: Workspace, jobs: list[Job]) -> bool:
