@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from fakes.folder_target import FolderTarget
 from lifecycle import FAILED, Runs, install_folder_target
@@ -14,6 +15,8 @@ from tunesmith.errors import GateNotMet
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import files, leftovers, models, runs
+from tunesmith.settings import Settings
+from tunesmith.store import database
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 
@@ -231,3 +234,34 @@ def release(made: Runs, run: Run) -> models.Release:
     assert outcome is not None
     about = {"base_model": "b", "dataset_version": "d", "task": {"name": "chat"}, "evaluation": {}}
     return models.Release("m", run.id, run.id, deployment=outcome["deployment"], **about)  # type: ignore[arg-type]
+
+
+def test_runs_that_had_ended_before_this_release_keep_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have come to rely on them; and who made a run or a schedule was not written down then."""
+    monkeypatch.setattr(database, "HEAD", "0005")
+    settings = Settings(home=tmp_path / "old", min_free_disk_mb=0)
+    old = Workspace.open(settings)
+    with old.database.write() as session:
+        for run_id, status in (("run-ended", "failed"), ("run-going-on", "queued")):
+            session.execute(
+                text(
+                    "INSERT INTO runs (id, recipe, request, model_name, created_at) VALUES (:id, '{}', '{}', 'm', 1.0)"
+                ),
+                {"id": run_id},
+            )
+            session.execute(
+                text(
+                    "INSERT INTO jobs (id, run_id, kind, lane, position, status, attempts, not_before, created_at) "
+                    "VALUES (:id, :run, 'export', 'default', 0, :status, 1, 0, 1.0)"
+                ),
+                {"id": f"job-{run_id}", "run": run_id, "status": status},
+            )
+    old.close()
+    monkeypatch.undo()
+    opened = Workspace.open(settings)
+    with opened.database.read() as session:
+        found = {run.id: (run.tidied, run.may_replace) for run in session.query(Run)}
+    opened.close()
+    assert found == {"run-ended": (True, True), "run-going-on": (False, True)}

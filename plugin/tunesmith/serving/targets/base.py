@@ -150,7 +150,8 @@ class Target(Protocol):
         ...
 
     def remove(self, deployment: Deployment) -> None:
-        """Take one version away, and the live tag where it is this one. Harmless when it is gone."""
+        """Take one version away, and the live tag where it is this one (with an empty digest it never is). Harmless
+        when it is gone."""
         ...
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
