@@ -1,7 +1,6 @@
 """Nothing that was done is lost: not to a busy or restarted database, a bad row, a power cut, or other users' eyes."""
 
 import contextlib
-import gc
 import json
 import os
 import sqlite3
@@ -20,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import postgres
-from test_jobs import add, states, wait, worker_for
+from test_jobs import add, states, wait
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.errors import BadInput
@@ -174,37 +173,51 @@ while not (folder / "enough").exists():
 """
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000's
+WORKER = """
+import sys
+from tunesmith.jobs.worker import Worker
+from tunesmith.store.workspace import Workspace
+workspace = Workspace.open()
+stage, folder = sys.argv[1:]
+Worker(workspace.database, workspace.artifacts, lambda _: [sys.executable, "-c", stage, folder], poll_s=0.02).run()
+"""
+
+
 def test_a_postgres_that_restarts_ends_no_stage_and_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both run apart from the test, which has no connection of its own while there is no server."""
     place = postgres.binaries()
     if place is None:
         pytest.skip("needs initdb and pg_ctl")
+
+    def ask(question: Callable[[Workspace], Any]) -> Any:
+        workspace = Workspace.open(Settings(home=tmp_path, min_free_disk_mb=0))
+        with contextlib.closing(workspace):
+            return question(workspace)
+
+    def last(workspace: Workspace) -> int:
+        return next((e.id for e in events.read(workspace.database, "run-1", newest_first=True, limit=1)), 0)
+
     with postgres.running(place) as server:
         monkeypatch.setenv("TUNESMITH_DATABASE_URL", server.url)
         monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
-        workspace = Workspace.open(Settings(home=tmp_path, min_free_disk_mb=0))
-        (job,) = add(workspace, "ok")
-        folder = workspace.artifacts.job(job.id)
-        worker = worker_for(workspace)
-        worker.command = lambda _: [sys.executable, "-c", STAGE, str(folder)]
-        thread = threading.Thread(target=worker.run)
-        thread.start()
+        monkeypatch.setenv("TUNESMITH_MIN_FREE_DISK_MB", "0")
+        folder = ask(lambda workspace: workspace.artifacts.job(add(workspace, "ok")[0].id))
+        worker = subprocess.Popen([sys.executable, "-c", WORKER, STAGE, str(folder)])
         try:
-            wait(lambda: len(events.read(workspace.database, "run-1", limit=5)) == 5)
-            before = events.read(workspace.database, "run-1", newest_first=True, limit=1)[0].id
+            wait(lambda: ask(last) > 5)
             server.stop()
             server.start()
-            wait(lambda: bool(events.read(workspace.database, "run-1", after=before)))
+            before = ask(last)
+            wait(lambda: ask(last) > before)
             server.stop()
             (folder / "enough").touch()  # it ends while there is no database
             wait((folder / "outcome.json").exists)
+            assert worker.poll() is None
             server.start()
-            wait(lambda: states(workspace) == ["succeeded"])
+            wait(lambda: ask(states) == ["succeeded"])
         finally:
-            worker.stop()
-            thread.join()
-            workspace.close()
-            gc.collect()
+            worker.kill()
+            worker.wait()
     assert (folder / "ran").read_text().split() == ["1"]
 
 
@@ -314,22 +327,24 @@ def test_the_service_does_not_start_with_an_empty_admin_key(tmp_path: Path) -> N
 
 
 def test_the_admin_key_of_the_settings_is_valid_while_it_is_set(tmp_path: Path) -> None:
-    def start(secret: str | None) -> tuple[Workspace, str | None]:
+    @contextlib.contextmanager
+    def start(secret: str | None) -> Iterator[tuple[Workspace, str | None]]:
         key = SecretStr(secret) if secret else None
         workspace = Workspace.open(Settings(home=tmp_path, admin_key=key, min_free_disk_mb=0))
-        return workspace, keys.ensure_first_key(workspace)
+        with contextlib.closing(workspace):
+            yield workspace, keys.ensure_first_key(workspace)
 
-    workspace, shown = start("first-long-secret")
-    assert shown is None
-    assert keys.identify(workspace, "first-long-secret") is not None
-    workspace, shown = start("second-long-secret")
-    assert keys.identify(workspace, "first-long-secret") is None
-    assert keys.identify(workspace, "second-long-secret") is not None
-    workspace, shown = start(None)
-    assert keys.identify(workspace, "second-long-secret") is None
-    assert shown is not None, "somebody must get in"
-    assert keys.identify(workspace, shown) is not None
-    assert keys.identify(workspace, "") is None
+    with start("first-long-secret") as (workspace, shown):
+        assert shown is None
+        assert keys.identify(workspace, "first-long-secret") is not None
+    with start("second-long-secret") as (workspace, shown):
+        assert keys.identify(workspace, "first-long-secret") is None
+        assert keys.identify(workspace, "second-long-secret") is not None
+    with start(None) as (workspace, shown):
+        assert keys.identify(workspace, "second-long-secret") is None
+        assert keys.identify(workspace, "") is None
+        assert shown is not None, "somebody must get in"
+        assert keys.identify(workspace, shown) is not None
 
 
 # -- other people's money ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from test_jobs import add, run_until, states, wait, worker_for
+from test_jobs import add, states, wait, worker_for
 from tunesmith.jobs import queue
 from tunesmith.jobs.locks import LaneLocks
 from tunesmith.jobs.ownership import PATIENCE, Pulse, Silence
@@ -242,6 +242,8 @@ def test_what_an_earlier_version_left_running_is_found(workspace: Workspace) -> 
     """It wrote neither machine nor ticket."""
     job = claimed(workspace, "ok")
     change(workspace, job, host=None, ticket=None, beat_at=None, attempts=1)
-    run_until(workspace, lambda: states(workspace) == ["queued"])
+    worker = worker_for(workspace)
+    worker.beat_s = 0.02
+    run_worker(workspace, worker, lambda: states(workspace) == ["queued"])
     change(workspace, job, not_before=0.0)
-    run_until(workspace, lambda: states(workspace) == ["succeeded"])
+    run_worker(workspace, worker, lambda: states(workspace) == ["succeeded"])
