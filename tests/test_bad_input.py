@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 
 from fakes.chat_model import ChatModel
+from fakes.http_app import Answer, HttpApp
 from service import KEY, extraction_rows
 from tunesmith import json_safely
 from tunesmith.api import keys
@@ -29,22 +32,27 @@ MCP = {"Accept": "application/json, text/event-stream", "Host": "localhost", "Co
 USER = {"role": "user", "content": "What is it?"}
 
 
+@contextmanager
+def serving(home: Path, server: HttpApp) -> Iterator[TestClient]:
+    """A service with a live model of each of three tasks, all answered by `server`."""
+    settings = Settings(home=home, admin_key=KEY, min_free_disk_mb=0, ollama_url=server.url)
+    workspace = Workspace.open(settings)
+    keys.ensure_first_key(workspace)
+    for name, task in TASKS.items():
+        deployment: dict[str, Any] = dict.fromkeys(("gguf", "hf_dir", "digest", "system", "quantization"), "")
+        deployment |= {"target": "ollama", "name": name, "version": "run-1", "model": f"{name}:run-1"}
+        deployment |= {"stop": [], "num_ctx": 512}
+        models.record(workspace, models.Release(name, "run-1", "run-1", "base", "v", task, deployment, {}))
+    app = create_app(workspace=workspace)
+    with TestClient(app, headers={"Authorization": f"Bearer {KEY}"}, raise_server_exceptions=False) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A service with one live model of each of three tasks, a file, a run that is queued, and a recipe."""
-    with ChatModel(["An answer."] * 1000) as server:
-        home = tmp_path_factory.mktemp("home")
-        settings = Settings(home=home, admin_key=KEY, min_free_disk_mb=0, ollama_url=server.url)
-        workspace = Workspace.open(settings)
-        keys.ensure_first_key(workspace)
-        for name, task in TASKS.items():
-            deployment: dict[str, Any] = dict.fromkeys(("gguf", "hf_dir", "digest", "system", "quantization"), "")
-            deployment |= {"target": "ollama", "name": name, "version": "run-1", "model": f"{name}:run-1"}
-            deployment |= {"stop": [], "num_ctx": 512}
-            models.record(workspace, models.Release(name, "run-1", "run-1", "base", "v", task, deployment, {}))
-        app = create_app(workspace=workspace)
-        with TestClient(app, headers={"Authorization": f"Bearer {KEY}"}, raise_server_exceptions=False) as client:
-            yield client
+    home = tmp_path_factory.mktemp("home")
+    with ChatModel(["An answer."] * 1000) as server, serving(home, server) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +327,57 @@ def test_true_is_no_number_and_0_is_not_false(client: TestClient, method: str, p
     response = client.request(method, path, json=body)
     refused(response, 422)
     assert "true or false" in response.text
+
+
+class Unread(ChatModel):
+    """Answers 500 as llama.cpp's server does to messages or tools that it cannot read."""
+
+    def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
+        return 500, {"error": {"code": 500, "message": "Failed to parse tools: Missing tool type: {}", "type": "x"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_models_server_cannot_read_is_the_callers_mistake(tmp_path: Path, stream: bool) -> None:
+    with Unread([]) as server, serving(tmp_path, server) as client:
+        body = {"model": "talker", "messages": [USER], "tools": [{}], "stream": stream}
+        refused(client.post("/v1/chat/completions", json=body), 400)
+
+
+def test_the_short_forms_of_a_recipe_are_documented(client: TestClient) -> None:
+    schemas = openapi()["components"]["schemas"]
+    for schema, field, short in (
+        ("Recipe", "task", "string"),
+        ("Source", "documents", "string"),
+        ("Source", "dataset", "string"),
+        ("DatasetOptions", "mix", "string"),
+        ("DatasetOptions", "hard_negatives", "boolean"),
+    ):
+        assert short in [kind.get("type") for kind in schemas[schema]["properties"][field]["anyOf"]], field
+    sources = [{"dataset": "letters"}]
+    recipe = {
+        "name": "short",
+        "task": "chat",
+        "sources": sources,
+        "dataset": {"hard_negatives": True, "mix": "letters"},
+    }
+    saved = client.post("/v1/recipes", json=recipe).json()["document"]
+    assert saved["sources"] == [{"dataset": {"name": "letters"}}]
+    assert saved["dataset"] == {"hard_negatives": {}, "mix": {"dataset": "letters"}}
+
+
+def test_links_lead_to_operations_that_are_there() -> None:
+    operations = {op["operationId"]: op for methods in openapi()["paths"].values() for op in methods.values()}
+    reached = set()
+    for operation in operations.values():
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                taker = operations[link["operationId"]]
+                names = {item["name"] for item in taker.get("parameters", [])}
+                assert set(link.get("parameters", {})) <= names
+                reached.add(link["operationId"])
+    with_place = {
+        name
+        for name, operation in operations.items()
+        if any(item["in"] == "path" for item in operation.get("parameters", []))
+    }
+    assert with_place - reached == {"suggest_values", "call_tool"}  # told of a document of Paperless, and of a name

@@ -18,9 +18,7 @@ from tunesmith.store.workspace import Workspace
 
 POLL_S = 0.5
 KEEPALIVE_S = 15.0
-STREAMS: dict[int | str, dict[str, Any]] = {  # beside JSON, in the document
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+STREAMS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}  # beside JSON, in the document
 
 
 def wants_stream(request: Request, stream: bool) -> bool:
