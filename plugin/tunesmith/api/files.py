@@ -83,7 +83,7 @@ def get_file(workspace: WorkspaceDep, file_id: str) -> Any:
     operation_id="get_file_content",
     dependencies=[CanRead],
     response_class=FileResponse,
-    responses={200: {"description": "The file.", "content": {"application/jsonl": {}}}},
+    responses={200: {"description": "The file, as application/jsonl."}},
 )
 def get_file_content(workspace: WorkspaceDep, file_id: str) -> FileResponse:
     """What was uploaded, byte by byte."""

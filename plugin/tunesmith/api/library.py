@@ -9,8 +9,8 @@ from tunesmith.api.dependencies import CanPublish, CanRead, CanTrain, PoolDep, W
 from tunesmith.api.routing import SafeRoute
 from tunesmith.api.schemas import Open
 from tunesmith.datasets.library import Library
-from tunesmith.json_safely import MAX_INTEGER
 from tunesmith.recipes import suggest
+from tunesmith.store.tables import MAX_ID
 from tunesmith.typed import Typed
 
 router = APIRouter(prefix="/v1/library", tags=["library"], route_class=SafeRoute)
@@ -55,7 +55,7 @@ class SuggestionRequest(Typed):
         },
     )
 
-    document: int = Field(ge=1, le=MAX_INTEGER)
+    document: int = Field(ge=1, le=MAX_ID)
     model: str
     answer: dict[str, Any] = Field(min_length=1)
 
@@ -94,7 +94,7 @@ def sync_library(workspace: WorkspaceDep, body: Annotated[SyncRequest, Body(defa
 )
 def suggest_values(
     workspace: WorkspaceDep,
-    document: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
+    document: Annotated[int, Path(ge=1, le=MAX_ID)],
     body: Annotated[SuggestRequest, Body()],
     pool: PoolDep,
 ) -> Any:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tunesmith.store.database import Database
 from tunesmith.store.retry import retried
-from tunesmith.store.tables import Event
+from tunesmith.store.tables import MAX_ID, Event
 from tunesmith_connectors.addresses import shown
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def read(
     database: Database, run_id: str, *, after: int = 0, limit: int = 200, newest_first: bool = False
 ) -> list[Event]:
     """Events of a run with an id above `after` (below it, when `newest_first` and `after` is given)."""
-    query = select(Event).where(Event.run_id == run_id)
+    query, after = select(Event).where(Event.run_id == run_id), min(after, MAX_ID)
     if newest_first:
         query = query.where(Event.id < after) if after else query
         query = query.order_by(Event.id.desc())
