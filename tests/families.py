@@ -57,7 +57,11 @@ _EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok"
 FAMILIES = {
     "llama": Family("LlamaForCausalLM", "llama3", "<|eot_id|>", "<|begin_of_text|>"),
     "llama-3.2": Family("LlamaForCausalLM", "llama3_2", "<|eot_id|>", "<|begin_of_text|>"),
-    "qwen2": Family("Qwen2ForCausalLM", "qwen2_5", "<|im_end|>"),
+    # transformers gives every qwen2 folder that family's own tokenizer: its template stands on a llama here.
+    "qwen2.5-template": Family("LlamaForCausalLM", "qwen2_5", "<|im_end|>"),
+    "deepseek-r1-distill": Family(
+        "LlamaForCausalLM", "deepseek_r1_distill", "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>"
+    ),
     "qwen3": Family("Qwen3ForCausalLM", "qwen3", "<|im_end|>", config={"head_dim": 32}),
     "qwen3-moe": Family(
         "Qwen3MoeForCausalLM", "qwen3_instruct_2507", "<|im_end|>", config={"head_dim": 32, **_EXPERTS}
@@ -116,9 +120,10 @@ def _build(family: Family, place: Path) -> None:
     model.generation_config = GenerationConfig(eos_token_id=eos, bos_token_id=bos)
     model.save_pretrained(place)
     tokenizer.save_pretrained(place)
-    told = place / "tokenizer_config.json"  # phi3's converter reads from the class which kind of tokenizer it is
-    settings = json.loads(told.read_text(encoding="utf-8"))
-    told.write_text(json.dumps({**settings, "tokenizer_class": "GPT2Tokenizer"}), encoding="utf-8")
+    if family.model.startswith("Phi3"):  # whose converter reads from the class which kind of tokenizer it is
+        told = place / "tokenizer_config.json"
+        settings = json.loads(told.read_text(encoding="utf-8"))
+        told.write_text(json.dumps({**settings, "tokenizer_class": "GPT2Tokenizer"}), encoding="utf-8")
 
 
 if __name__ == "__main__":

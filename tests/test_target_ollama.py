@@ -280,9 +280,10 @@ def test_a_replaced_version_is_not_promoted(tiny: Tiny, target: OllamaTarget, fa
 def test_answers_end(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
     """A bare question ran on until the context was full."""
     deployment = target.deploy(replace(tiny.candidate(), num_predict=5))
-    asked = {"model": deployment.model, "prompt": "hello", "raw": True, "stream": False}
+    held = {"type": "string", "enum": ["a" * 40]}
+    asked = {"model": deployment.model, "prompt": "hello", "raw": True, "stream": False, "format": held}
     answer = httpx.post(f"{ollama.url}/api/generate", json=asked, timeout=60).json()
-    assert answer["eval_count"] <= 5
+    assert (answer["eval_count"], answer["done_reason"]) == (5, "length")
 
 
 def test_a_foreign_gguf_is_not_uploaded(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:

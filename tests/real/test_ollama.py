@@ -37,9 +37,8 @@ QUESTION = {"role": "user", "content": "RECEIPT\nTOTAL 12.50"}
 @pytest.fixture
 def ollama() -> Iterator[Ollama]:
     client = Ollama(URL)
-    before = client.tags()
     yield client
-    left = {tag for tag in client.tags() if tag not in before}
+    left = [tag for tag in client.tags() if tag.startswith((f"{NAME}:", "tunesmith-trial:"))]
     for tag in left:
         client.delete(tag)
     client.close()
@@ -80,16 +79,12 @@ def goes_live(ollama: Ollama, folder: Path, place: Path, quantization: str = "f1
     assert shown["template"] == own_template.carried(HfFolder(folder)), "its own template is what is rendered"
     # A schema, because what a random model says cannot always be read.
     schema = {"type": "object", "properties": {"total": {"enum": ["12.50", "1"]}}, "required": ["total"]}
-    assert '"total"' in ask("/api/chat", NAME, format=schema, think=False)["message"]["content"]
+    answer = ask("/api/chat", NAME, format=schema, think=False)
+    assert '"total"' in answer["message"]["content"]
+    assert answer["eval_count"] <= 12
     held = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     said = ask("/v1/chat/completions", NAME, response_format=held, temperature=0, reasoning_effort="none")
     assert '"total"' in said["choices"][0]["message"]["content"]
-    assert (
-        httpx.post(
-            f"{URL}/api/generate", json={"model": NAME, "prompt": "a", "raw": True, "stream": False}, timeout=300
-        ).json()["eval_count"]
-        <= 12
-    )
     made = blobs(ollama, deployment)
     target.remove(deployment)
     assert not [tag for tag in ollama.tags() if tag.startswith(NAME)]
