@@ -21,7 +21,9 @@ only_fake = pytest.mark.skipif(REAL is not None, reason="needs a stand-in that f
 
 def tags(ollama: Ollama) -> dict[str, str]:
     """Of the tests' own models."""
-    return {name: digest for name, digest in ollama.tags().items() if name.startswith(("tiny-model:", "tunesmith-"))}
+    return {
+        name: digest for name, digest in ollama.tags().items() if name.startswith(("tiny-model:", "tunesmith-trial:"))
+    }
 
 
 @pytest.fixture

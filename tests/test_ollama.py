@@ -198,7 +198,7 @@ def test_answers_end_where_the_model_says(server: str, ollama: Ollama, tiny: Tin
 def test_openai_callers_draw_unless_they_say_otherwise(server: str, ollama: Ollama, tiny: Tiny) -> None:
     """The model's own temperature counts at /api/chat only. (A schema, for what this model says is not readable.)"""
     make(ollama, tiny.f16, parameters={"num_predict": 12, "temperature": 0})
-    schema = {"type": "string", "enum": ["a", "b", "c", "d", "e", "f", "g", "h"]}
+    schema = {"type": "string", "pattern": "^[a-h]{6}$"}
     question = {"messages": [{"role": "user", "content": "hello there"}]}
     held = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
 
@@ -224,7 +224,7 @@ def test_files_outlive_what_was_made_of_them_but_not_a_model_that_names_them(oll
     assert ollama.has(digest(tiny.f16))
     ollama_trial.let_go(ollama, digest(tiny.f16))
     assert not ollama.has(digest(tiny.f16))
-    assert not [name for name in ollama.tags() if name.startswith("tunesmith-")]
+    assert not [name for name in ollama.tags() if name.startswith("tunesmith-trial:")]
 
 
 def test_preload_and_unload(ollama: Ollama, tiny: Tiny) -> None:
