@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ollama_fixtures import fake, old, ollama, target  # noqa: F401  fixtures of the tests that name them
 from postgres import fresh_database
 from tunesmith.jobs import limited
 from tunesmith.serving.targets.base import Candidate
