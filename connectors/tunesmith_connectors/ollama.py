@@ -112,10 +112,17 @@ class Ollama:
             raise
         return True
 
-    def chat(self, model: str, messages: Sequence[Mapping[str, str]], *, tokens: int) -> tuple[int, str]:
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tokens: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> tuple[int, str]:
         """(prompt tokens, greedy answer)."""
         with self._errors("chat"):
-            answer = self._client.chat(model=model, messages=messages, options=_greedy(tokens))
+            answer = self._client.chat(model=model, messages=messages, tools=tools, options=_greedy(tokens))
             return int(answer.prompt_eval_count or 0), str(answer.message.content or "")
 
     def raw(self, model: str, prompt: str, *, tokens: int) -> tuple[int, str]:

@@ -12,12 +12,16 @@ import httpx
 
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
+from tunesmith.serving import tool_asking
 from tunesmith.serving.targets.base import Endpoint, Target
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
+from tunesmith.tasks.native_tools import answer_text, read_conversation
+from tunesmith.tasks.tool_use import as_trained
 
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
 REFUSED = (400, 413, 422)  # statuses that blame the request
+UNREADABLE = "does not match the expected"  # llama.cpp, of a call that is none: it keeps the answer to itself
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
 
 
@@ -45,6 +49,9 @@ class Examination:
     shots: Sequence[Row] = ()
     concurrency: int = 4
 
+    def __post_init__(self) -> None:
+        self.task = as_trained(self.task, self.endpoint.tool_form)
+
     def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
         answered: list[Answered] = []
@@ -68,7 +75,11 @@ class Examination:
 
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
         request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0, "max_tokens": room}
-        return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+        constraint = self.task.constraint(question) if self.constrained else None
+        told = read_conversation(prompt) if self.endpoint.tool_form else None
+        if told is not None:
+            return tool_asking.body(self.target, request, told, constraint, tool_asking.Choice())
+        return self.target.body(request, constraint)
 
 
 def answer_room(rows: Sequence[Row]) -> int:
@@ -84,17 +95,19 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
     try:
         response = client.post(f"{endpoint.base_url}/chat/completions", json=body, headers=endpoint.headers)
         response.raise_for_status()
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+        return answer_text(response.json()["choices"][0]["message"])
     except httpx.HTTPStatusError as error:
         if error.response.status_code in REFUSED:
             raise refusal(error.response) from error
+        if UNREADABLE in error.response.text:
+            return ""
         retryable = error.response.status_code >= 500 or error.response.status_code == 429
         raise Unavailable(
             f"The model answered HTTP {error.response.status_code}: {error.response.text[:200]}",
             hint="Look at the log of the serving target.",
             retryable=retryable,
         ) from error
-    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise Unavailable(f"The model did not answer: {error!r}", hint="Is the serving target running?") from error
 
 

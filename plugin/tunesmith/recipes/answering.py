@@ -8,14 +8,18 @@ from typing import Any
 from tunesmith.errors import BadInput
 from tunesmith.recipes import models
 from tunesmith.recipes.context import target_for
+from tunesmith.serving import tool_asking, tool_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
+from tunesmith.serving.tool_asking import Choice
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.extraction import Extraction
+from tunesmith.tasks.native_tools import read_conversation
+from tunesmith.tasks.tool_use import as_trained
 
 # Answered by us when a whole text is turned into tool calls; a serving target would take them as its own.
 TURNED = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
@@ -25,20 +29,32 @@ def task_of(version: ModelVersion) -> Task:
     return TASKS.get(version.task["name"])(version.task["spec"])
 
 
+def spoken_task(workspace: Workspace, version: ModelVersion) -> Task:
+    """The task as this deployment answers."""
+    deployment = models.deployment_of(workspace, version.deployment)
+    return as_trained(task_of(version), tool_template.form_at(deployment.hf_dir))
+
+
 def prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
 ) -> tuple[Endpoint, dict[str, Any]]:
     """`asked` is a chat completion's body; the answer will be held to the task's format."""
     said = [_as_text(message) for message in asked["messages"]]
     readable = all(isinstance(message.get("content"), str) for message in said)
-    constraint = task_of(version).constraint([_plain(message) for message in said]) if readable else None
+    constraint = spoken_task(workspace, version).constraint([_plain(message) for message in said]) if readable else None
     return address(workspace, pool, version, {**asked, "messages": said}, constraint)
 
 
 def address(
-    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any], constraint: Constraint | None
+    workspace: Workspace,
+    pool: ServerPool,
+    version: ModelVersion,
+    asked: dict[str, Any],
+    constraint: Constraint | None,
+    choice: Choice | None = None,
 ) -> tuple[Endpoint, dict[str, Any]]:
-    """Where the model answers, and the body as its target understands it, held to `constraint`.
+    """Where the model answers, and the body as its target understands it, held to `constraint`. With a `choice` of the
+    tools that the messages list, a model that was trained so is given them as tools.
 
     A caller who names no temperature gets the answers that were measured: the most likely ones.
     """
@@ -47,7 +63,11 @@ def address(
     endpoint = pool.endpoint(deployment)
     given = {key: value for key, value in asked.items() if value is not None}
     given["messages"] = [_harmless(message, _control_tokens(deployment.hf_dir)) for message in asked["messages"]]
-    return endpoint, target.body({"temperature": 0, **given, "model": endpoint.model}, constraint)
+    request = {"temperature": 0, **given, "model": endpoint.model}
+    told = read_conversation(given["messages"]) if choice and tool_template.form_at(deployment.hf_dir) else None
+    if choice and told:
+        return endpoint, tool_asking.body(target, request, told, constraint, choice)
+    return endpoint, target.body(request, constraint)
 
 
 def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:

@@ -92,7 +92,7 @@ def check_conversations(report: ParityReport, served: ServedTokens, hf_dir: Path
         expected, prompt = folder.token_ids(trained), folder.render(trained)
         ids = served.token_ids(messages)
         if ids is not None:
-            report.add(f"{name}.token_ids", ids == expected, _difference(expected, ids))
+            report.add(f"{name}.token_ids", ids == expected, difference(expected, ids))
         count, answer = served.chat(messages)
         report.add(
             f"{name}.token_count",
@@ -115,7 +115,7 @@ def with_system(messages: Sequence[Message], system: str | None) -> list[Message
     return [{"role": "system", "content": system}, *messages]
 
 
-def _difference(expected: list[int], ids: list[int]) -> str:
+def difference(expected: list[int], ids: list[int]) -> str:
     for place, (a, b) in enumerate(zip(expected, ids, strict=False)):
         if a != b:
             return f"token {place} is {b}, training used {a} ({json.dumps(expected[max(0, place - 2) : place + 3])})"

@@ -7,7 +7,7 @@ from typing import Any
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.prompting import neutral
-from tunesmith.tasks.tools import Call, Tool, read_tools, system_text, write_calls
+from tunesmith.tasks.tools import BEFORE_RESULT, BEHIND_RESULT, Call, Tool, read_tools, system_text, write_calls
 
 
 def row_from_openai(data: Mapping[str, Any]) -> Row:
@@ -58,7 +58,7 @@ def _turn(message: Any) -> tuple[str, str]:
         return role, write_calls([_call(item) for item in message["tool_calls"]])
     text = _text(message.get("content"))
     if role == "tool":
-        text = f"<tool_response>\n{neutral(text).replace('</tool_response', '< /tool_response')}\n</tool_response>"
+        text = BEFORE_RESULT + neutral(text).replace("</tool_response", "< /tool_response") + BEHIND_RESULT
     return str(role), text
 
 

@@ -1,13 +1,17 @@
 """train: dataset version → adapter."""
 
+import shutil
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tunesmith.datasets.build import LEARN_FROM
 from tunesmith.recipes.context import Context
-from tunesmith.serving import base_models
+from tunesmith.serving import base_models, tool_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.tasks.conversation import read_rows, write_rows
+from tunesmith.tasks.tool_use import ToolUse
 from tunesmith.training.plan import BASE_LEARNING_RATE, Plan
 from tunesmith.training.trainer import Progress, TrainSpec, train
 
@@ -19,9 +23,10 @@ def run(context: Context) -> dict[str, Any]:
     minutes = recipe.training.minutes or context.settings.train_minutes
     given = recipe.training.hyperparameters
     base_model = base_models.resolve(recipe.base_model, context.settings)
+    train_file = _rows(context, dataset)
     spec = TrainSpec(
         base_model=base_model,
-        train_file=_rows(context, dataset),
+        train_file=train_file,
         validation_file=validation if validation.exists() and validation.stat().st_size else None,
         output_dir=context.folder,
         backend=recipe.training.backend,
@@ -30,9 +35,12 @@ def run(context: Context) -> dict[str, Any]:
         seed=recipe.seed,
         context_tokens=HfFolder(base_model).num_ctx,
         time_budget_s=minutes * 60,
+        tool_template=_tool_template(context, HfFolder(base_model), train_file),
     )
     context.workspace.artifacts.require_space(3 * 2**28)  # checkpoints, the merged model and its GGUF
     result = train(spec, lambda progress: _report(context, progress), context.stop.is_set)
+    if spec.tool_template:
+        shutil.copyfile(spec.tool_template, result.adapter_dir / tool_template.NAME)
     plan = Plan.model_validate_json((context.folder / "plan.json").read_text(encoding="utf-8"))
     context.say(f"Trained {result.steps} steps, loss {result.train_loss:.3f}.", data={"reasons": plan.reasons})
     return {
@@ -57,6 +65,24 @@ def _rows(context: Context, dataset: Path) -> Path:
     together = context.folder / "rows.jsonl"
     write_rows(together, (row for name in ("train", "general") for row in read_rows(dataset / f"{name}.jsonl")))
     return together
+
+
+def _tool_template(context: Context, base: HfFolder, train_file: Path) -> Path | None:
+    """The template that a model for tools is trained and served with; None where the base's own stays as it is."""
+    task, place = context.task(), context.folder / tool_template.NAME
+    if not isinstance(task, ToolUse):
+        return None
+    if not place.exists():
+        if (context.folder / "plan.json").exists():
+            return None  # a training that goes on keeps what it began with
+        template = tool_template.choose(base, list(islice(read_rows(train_file), LEARN_FROM)), task.system)
+        if template is None:
+            context.say("The rows list tools in words of their own: callers must ask in the same words.", level="warn")
+            return None
+        partial = place.with_name(f"{place.name}.partial")
+        partial.write_text(template, encoding="utf-8")
+        partial.replace(place)
+    return place
 
 
 def _report(context: Context, progress: Progress) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.errors import Conflict, ParityError, TunesmithError, Unavailable
-from tunesmith.serving import gguf_file, go_template
+from tunesmith.serving import gguf_file, go_template, tool_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport, check_conversations
 from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, has_own_format
+from tunesmith.serving.tool_parity import check_tools
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.native_tools import Conversation
 from tunesmith_connectors.ollama import Ollama, OllamaError
 
 # Our names → Ollama's, for what it can make itself from a float GGUF.
@@ -66,7 +68,8 @@ class OllamaTarget:
 
     @contextmanager
     def serve(self, deployment: Deployment) -> Iterator[Endpoint]:
-        yield Endpoint(f"{self._url()}/v1", deployment.model)
+        form = tool_template.form_at(deployment.hf_dir)
+        yield Endpoint(f"{self._url()}/v1", deployment.model, tool_form=form)
 
     def parity(self, deployment: Deployment) -> ParityReport:
         report = ParityReport(self.name)
@@ -82,6 +85,7 @@ class OllamaTarget:
             report.add("metadata", not differences, "; ".join(differences))
             bos = folder.token("bos") if metadata.get("tokenizer.ggml.add_bos_token") else None
             check_conversations(report, _Served(ollama, deployment.model, bos), hf_dir, deployment.system)
+            check_tools(report, _Served(ollama, deployment.model, bos), hf_dir)
         return report
 
     def promote(self, deployment: Deployment) -> None:
@@ -213,6 +217,12 @@ class _Served:
     def chat(self, messages: Sequence[Message]) -> tuple[int, str]:
         plain = [{"role": m["role"], "content": m["content"]} for m in messages]
         return self.ollama.chat(self.model, plain, tokens=_PROOF_TOKENS)
+
+    def tool_ids(self, conversation: Conversation) -> None:
+        """There is no tokenize endpoint."""
+
+    def tool_count(self, conversation: Conversation) -> int:
+        return self.ollama.chat(self.model, conversation.messages, tokens=1, tools=conversation.tools)[0]
 
     def raw(self, prompt: str) -> tuple[int, str]:
         text = prompt.removeprefix(self.bos) if self.bos else prompt
