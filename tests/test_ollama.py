@@ -15,7 +15,7 @@ from tunesmith_connectors.ollama import Ollama, OllamaError
 
 pytest.importorskip("xllamacpp")
 
-REAL = os.environ.get("TUNESMITH_TEST_OLLAMA_URL")
+REAL = os.environ.get("TUNESMITH_REAL_OLLAMA_URL")
 TEMPLATE = "{{ range .Messages }}{{ .Content }}{{ end }}"
 
 

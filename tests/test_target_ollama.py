@@ -1,5 +1,6 @@
-"""Ollama as a target, against a stand-in with real tokens, or the real one (TUNESMITH_TEST_OLLAMA_URL)."""
+"""Ollama as a target, against a stand-in with real tokens, or the real one (TUNESMITH_REAL_OLLAMA_URL)."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +10,13 @@ import httpx
 import pytest
 
 from conftest import Tiny
+from fakes import ollama_engine
 from fakes.ollama import FakeOllama, Faults
+from fakes.ollama_models import KNOWN, Templates
 from gguf_edit import copied, with_double_bos
 from tunesmith.errors import BadInput, Conflict, ParityError, Unavailable
+from tunesmith.serving import gguf_file, own_template
+from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
@@ -19,7 +24,7 @@ from tunesmith_connectors.ollama import Ollama
 
 pytest.importorskip("xllamacpp")
 
-REAL = os.environ.get("TUNESMITH_TEST_OLLAMA_URL")
+REAL = os.environ.get("TUNESMITH_REAL_OLLAMA_URL")
 only_fake = pytest.mark.skipif(REAL is not None, reason="needs a stand-in that fails on demand")
 
 
@@ -28,6 +33,13 @@ def fake(tmp_path: Path) -> Iterator[FakeOllama]:
     (tmp_path / "blobs").mkdir()
     with FakeOllama(tmp_path / "blobs") as fake:
         yield fake
+
+
+@pytest.fixture
+def old(fake: FakeOllama) -> FakeOllama:
+    """One that renders nothing but templates in its own language."""
+    fake.templates = Templates("old")
+    return fake
 
 
 @pytest.fixture
@@ -68,7 +80,7 @@ def test_all_that_ollama_would_guess_is_told(tiny: Tiny, target: OllamaTarget, o
     target.deploy(tiny.candidate())
     shown = ollama.show("tiny-model:run-1") or {}
     assert shown["system"] == "You are tiny"
-    assert '{{ if eq .Role "system" }}<|im_start|>system\n' in shown["template"]
+    assert shown["template"] == own_template.carried(HfFolder(tiny.hf_dir))
     assert '"<|im_end|>"' in shown["parameters"]
     assert "1024" in shown["parameters"]
 
@@ -121,13 +133,13 @@ def test_the_old_version_is_unloaded_and_the_new_one_loaded(
     first = target.deploy(tiny.candidate())
     second = target.deploy(tiny.candidate("run-2", gguf=copied(tmp_path / "x", tmp_path / "other.gguf")))
     target.promote(first)
-    assert list(fake.loaded) == [fake.models["tiny-model:run-1"].weights]
+    assert list(fake.engine.loaded) == [fake.models["tiny-model:run-1"].weights]
     target.promote(second)
-    assert list(fake.loaded) == [fake.models["tiny-model:run-2"].weights]
+    assert list(fake.engine.loaded) == [fake.models["tiny-model:run-2"].weights]
     # Also when nothing but the live tag is left of the old version.
     del fake.models["tiny-model:run-2"]
     target.promote(first)
-    assert list(fake.loaded) == [fake.models["tiny-model:run-1"].weights]
+    assert list(fake.engine.loaded) == [fake.models["tiny-model:run-1"].weights]
 
 
 def test_ollama_quantises_a_float_export(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
@@ -146,8 +158,15 @@ def test_nothing_is_ever_pulled(tiny: Tiny, target: OllamaTarget, request: pytes
         assert ("POST", "/api/pull") not in fake.calls
 
 
-def test_a_double_bos_fails_parity(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:
-    """The GGUF has Ollama add a first token that the template writes too."""
+def test_a_first_token_that_the_template_writes_is_not_doubled(
+    tiny: Tiny, target: OllamaTarget, tmp_path: Path
+) -> None:
+    target.parity(target.deploy(tiny.candidate(gguf=with_double_bos(tiny.f16, tmp_path / "bos.gguf")))).require()
+
+
+@only_fake
+def test_a_double_bos_fails_parity(tiny: Tiny, target: OllamaTarget, old: FakeOllama, tmp_path: Path) -> None:
+    """The GGUF has Ollama add a first token that the translated template writes too."""
     deployment = target.deploy(tiny.candidate(gguf=with_double_bos(tiny.f16, tmp_path / "bos.gguf")))
     report = target.parity(deployment)
     failed = {check.name for check in report.checks if not check.passed}
@@ -161,15 +180,101 @@ def test_a_template_that_was_changed_in_ollama_fails_parity(tiny: Tiny, target: 
     """Autodetection takes ChatML for the model's own template: the same tokens but for one line break."""
     deployment = target.deploy(tiny.candidate())
     made = fake.models[deployment.model]
-    fake.models[deployment.model] = replace(made, template=made.template.replace("<|im_end|>\n", "<|im_end|>"))
+    (go, _), *_ = KNOWN.values()
+    fake.models[deployment.model] = replace(made, go=go.replace("<|im_end|>\n", "<|im_end|>"))
     failed = {check.name for check in target.parity(deployment).checks if not check.passed}
-    assert {"with_system.token_count", "with_system.raw"} <= failed
+    assert {"metadata", "with_system.prompt", "with_system.token_count", "with_system.raw"} <= failed
 
 
 @only_fake
-def test_a_lost_default_system_prompt_fails_parity(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
+def test_an_ollama_that_renders_only_go_is_told_the_same_in_go(
+    tiny: Tiny, target: OllamaTarget, old: FakeOllama, ollama: Ollama
+) -> None:
+    target.ready_for(tiny.hf_dir)
     deployment = target.deploy(tiny.candidate())
-    fake.models[deployment.model] = replace(fake.models[deployment.model], system="")
+    shown = ollama.show(deployment.model) or {}
+    assert '{{ if eq .Role "system" }}<|im_start|>system\n' in shown["template"]
+    target.parity(deployment).require()
+    assert target.deploy(tiny.candidate()) == deployment, "and is not made again"
+
+
+UPPER = "{% for m in messages %}{{ m.content | upper }}{% endfor %}{{ eos_token }}"
+
+
+def base_with(tiny: Tiny, place: Path, template: str, **config: str) -> Path:
+    place.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (place / name).write_bytes((tiny.hf_dir / name).read_bytes())
+    told = json.loads((tiny.hf_dir / "config.json").read_text(encoding="utf-8"))
+    (place / "config.json").write_text(json.dumps({**told, **config}), encoding="utf-8")
+    (place / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return place
+
+
+def test_a_base_is_tried_before_its_training(tiny: Tiny, target: OllamaTarget, ollama: Ollama, tmp_path: Path) -> None:
+    """Any template can be served; that of a family for which Ollama has code of its own is never asked."""
+    target.ready_for(tiny.hf_dir)
+    target.ready_for(base_with(tiny, tmp_path / "upper", UPPER))
+    with pytest.raises(BadInput, match="renderer of its own") as caught:
+        target.ready_for(base_with(tiny, tmp_path / "gemma", UPPER, model_type="gemma4_text"))
+    assert "llamacpp" in str(caught.value.hint)
+    with pytest.raises(BadInput, match="no chat template"):
+        target.ready_for(base_with(tiny, tmp_path / "bare", ""))
+    assert not [name for name in ollama.tags() if name.startswith("tunesmith-")]
+
+
+@only_fake
+def test_a_template_that_an_old_ollama_cannot_render_is_refused_before_training(
+    tiny: Tiny, target: OllamaTarget, old: FakeOllama, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="does not render a model's own template"):
+        target.ready_for(base_with(tiny, tmp_path / "upper", UPPER))
+    assert not old.models
+
+
+def test_a_target_that_is_away_is_not_ready(tiny: Tiny, settings: Settings) -> None:
+    away = OllamaTarget(settings.model_copy(update={"ollama_url": "http://127.0.0.1:9"}))
+    for ask in (lambda: away.ready_for(tiny.hf_dir), lambda: away.foreign("m")):
+        with pytest.raises(Unavailable):
+            ask()
+
+
+@only_fake
+@pytest.mark.parametrize("quantization", ["f16", "q8_0"])
+def test_neither_tag_nor_file_is_left(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, quantization: str) -> None:
+    """Ollama writes what it is given anew, and kept both."""
+    deployment = target.deploy(tiny.candidate(quantization=quantization))
+    assert fake.blobs.all() == {fake.models[deployment.model].weights}
+    target.promote(deployment)
+    target.remove(deployment)
+    assert (fake.models, fake.blobs.all()) == ({}, set())
+
+
+@only_fake
+@pytest.mark.parametrize(
+    "faults", [Faults(create_error="no space left on device"), Faults(cut=True), Faults(loses={"stop"})]
+)
+def test_a_failed_deployment_leaves_nothing(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, faults: Faults) -> None:
+    fake.faults = faults
+    with pytest.raises((Unavailable, ParityError)):
+        target.deploy(tiny.candidate())
+    assert (fake.models, fake.blobs.all()) == ({}, set())
+
+
+@only_fake
+def test_a_near_tie_is_no_difference(
+    tiny: Tiny, target: OllamaTarget, fake: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first asking computes a prompt otherwise than the second; two such answers are not compared."""
+    monkeypatch.setattr(ollama_engine, "COLD", 50.0)
+    target.parity(target.deploy(tiny.candidate())).require()
+
+
+@only_fake
+def test_a_lost_default_system_prompt_fails_parity(tiny: Tiny, target: OllamaTarget, old: FakeOllama) -> None:
+    """The model's own template puts it in by itself; a translation cannot."""
+    deployment = target.deploy(tiny.candidate())
+    old.models[deployment.model] = replace(old.models[deployment.model], system="")
     failed = {check.name for check in target.parity(deployment).checks if not check.passed}
     assert failed == {"without_system.token_count", "without_system.raw"}
 
@@ -192,11 +297,11 @@ def test_a_stream_without_success_is_an_error(tiny: Tiny, target: OllamaTarget, 
 
 
 @only_fake
-@pytest.mark.parametrize("lost", ["template", "stop", "num_ctx", "temperature"])
+@pytest.mark.parametrize("lost", ["stop", "num_ctx", "num_predict", "temperature"])
 def test_what_ollama_does_not_keep_is_noticed(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, lost: str) -> None:
     fake.faults = Faults(loses={lost})
     with pytest.raises(ParityError, match=lost):
-        target.deploy(tiny.candidate())
+        target.deploy(replace(tiny.candidate(), num_predict=40))
 
 
 @only_fake
@@ -214,6 +319,55 @@ def test_a_replaced_version_is_not_promoted(tiny: Tiny, target: OllamaTarget, fa
     with pytest.raises(Conflict, match="not the version that was measured"):
         target.promote(deployment)
     assert "tiny-model:latest" not in fake.models
+
+
+def foreign_model(ollama: Ollama, tiny: Tiny, name: str) -> str:
+    """Somebody else's model, and its digest."""
+    seal = gguf_file.read_seal(tiny.f16)
+    ollama.upload(tiny.f16, seal.digest)
+    ollama.create(
+        name, files={"m.gguf": seal.digest}, template="{{ .Prompt }}", system="Mine", parameters={}, license=""
+    )
+    return ollama.tags()[name]
+
+
+@pytest.mark.parametrize("tag", ["latest", "3b"])
+def test_a_foreign_model_of_that_name_is_told(tiny: Tiny, target: OllamaTarget, ollama: Ollama, tag: str) -> None:
+    assert target.foreign("tiny-model") is None
+    foreign_model(ollama, tiny, f"tiny-model:{tag}")
+    assert target.foreign("tiny-model") == f"Ollama has a model tiny-model:{tag} that Tunesmith did not make."
+    assert target.foreign("Tiny-Model"), "Ollama knows no capitals"
+    assert target.foreign("tiny") is None
+
+
+def test_our_own_model_is_not_foreign(tiny: Tiny, target: OllamaTarget) -> None:
+    target.promote(target.deploy(tiny.candidate()))
+    assert target.foreign("tiny-model") is None
+
+
+def test_a_foreign_live_tag_is_neither_replaced_nor_deleted(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    before = foreign_model(ollama, tiny, "tiny-model:latest")
+    deployment = target.deploy(tiny.candidate())
+    with pytest.raises(Conflict, match="did not make") as caught:
+        target.promote(deployment)
+    assert caught.value.error_code == "foreign_model"
+    target.remove(deployment)
+    assert ollama.tags() == {"tiny-model:latest": before}
+
+
+def test_a_foreign_tag_where_our_version_would_go_stays(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    before = foreign_model(ollama, tiny, "tiny-model:run-1")
+    with pytest.raises(Conflict, match="did not make"):
+        target.deploy(tiny.candidate())
+    assert ollama.tags()["tiny-model:run-1"] == before
+
+
+def test_answers_end(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    """A bare question ran on until the context was full."""
+    deployment = target.deploy(replace(tiny.candidate(), num_predict=5))
+    asked = {"model": deployment.model, "messages": [{"role": "user", "content": "hello"}], "stream": False}
+    answer = httpx.post(f"{ollama.url}/api/chat", json=asked, timeout=60).json()
+    assert answer["eval_count"] <= 5
 
 
 def test_a_foreign_gguf_is_not_uploaded(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:
@@ -243,15 +397,3 @@ def test_the_schema_goes_as_response_format(target: OllamaTarget) -> None:
     assert "grammar" not in held
     own = {"messages": [], "response_format": {"type": "text"}}
     assert target.body(own, Constraint({"type": "object"})) == own
-
-
-def test_a_template_that_ollama_cannot_render_is_not_published(
-    tiny: Tiny, target: OllamaTarget, tmp_path: Path
-) -> None:
-    import shutil
-
-    shutil.copytree(tiny.hf_dir, tmp_path / "hf")
-    template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
-    (tmp_path / "hf" / "chat_template.jinja").write_text(template)
-    with pytest.raises((ParityError, BadInput)):
-        target.deploy(replace(tiny.candidate(), hf_dir=tmp_path / "hf"))

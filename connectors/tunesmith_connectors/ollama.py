@@ -3,8 +3,11 @@
 Errors inside a 200 stream are raised, and a stream that ends without "success" is an error too.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import httpx
 import ollama
 
 _CHUNK = 1024 * 1024
+_LIKELY: dict[str, Any] = {"logprobs": True, "top_logprobs": 8}
 
 
 class OllamaError(Exception):
@@ -21,6 +25,15 @@ class OllamaError(Exception):
         super().__init__(message)
         self.status = status
         self.retryable = retryable
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`steps`: each token with the log-probabilities of the likely ones there; none from an Ollama that tells none."""
+
+    prompt_tokens: int
+    text: str
+    steps: list[tuple[str, dict[str, float]]]
 
 
 class Ollama:
@@ -59,7 +72,7 @@ class Ollama:
     def upload(self, path: Path, digest: str) -> bool:
         """Send a file unless Ollama has it; returns whether it was sent. `digest`: sha256:<64 hex>."""
         with self._errors("blob upload"):
-            if self._http.head(f"/api/blobs/{digest}").status_code == 200:
+            if self.has(digest):
                 return False
             with path.open("rb") as file:
                 response = self._http.post(f"/api/blobs/{digest}", content=iter(lambda: file.read(_CHUNK), b""))
@@ -67,31 +80,56 @@ class Ollama:
                 raise OllamaError(_reason(response), status=response.status_code)
             return True
 
+    def upload_bytes(self, content: bytes) -> str:
+        """As `upload`, of something small; returns its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        with self._errors("blob upload"):
+            self._http.post(f"/api/blobs/{digest}", content=content).raise_for_status()
+        return digest
+
+    def has(self, digest: str) -> bool:
+        """Is this file there, used by a model or not?"""
+        with self._errors("blob look-up"):
+            return self._http.head(f"/api/blobs/{digest}").status_code == 200
+
     def create(
         self,
         model: str,
         *,
         files: Mapping[str, str],
-        template: str,
-        system: str | None,
-        parameters: Mapping[str, Any],
-        license: str,
+        template: str | None = None,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        license: str | None = None,
         quantize: str | None = None,
+        draft_files: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """Make a model from uploaded files and return the statuses read. There is no `from`, so nothing is pulled."""
+        """Make a model from uploaded files and return the statuses read. There is no `from`, so nothing is pulled.
+
+        Without a `template`, Ollama renders the GGUF's own, unless it takes it for one that it knows better.
+        """
+        told = {
+            "model": model,
+            "files": files,
+            "template": template,
+            "system": system,
+            "parameters": parameters,
+            "license": license,
+            "quantize": quantize,
+            "draft_files": draft_files,
+        }
         seen: list[str] = []
         with self._errors("create"):
-            for part in self._client.create(
-                model=model,
-                files=dict(files),
-                template=template,
-                system=system,
-                parameters=parameters,
-                license=license,
-                quantize=quantize,
-                stream=True,
-            ):
-                seen.append(str(part.status))
+            body = {key: value for key, value in told.items() if value is not None}
+            with self._http.stream("POST", "/api/create", json=body) as response:
+                if response.status_code >= 400:
+                    response.read()
+                response.raise_for_status()
+                for line in response.iter_lines():
+                    part = json.loads(line)
+                    if "error" in part:
+                        raise OllamaError(f"Ollama refused create: {part['error']}")
+                    seen.append(str(part["status"]))
         if not seen or seen[-1] != "success":
             last = seen[-1] if seen else "nothing"
             raise OllamaError(f"Ollama stopped creating {model} after {last!r}.", retryable=True)
@@ -119,17 +157,30 @@ class Ollama:
         *,
         tokens: int,
         tools: Sequence[Mapping[str, Any]] | None = None,
-    ) -> tuple[int, str]:
-        """(prompt tokens, greedy answer)."""
+    ) -> Answer:
+        """The greedy answer to a conversation, as callers ask."""
         with self._errors("chat"):
-            answer = self._client.chat(model=model, messages=messages, tools=tools, options=_greedy(tokens))
-            return int(answer.prompt_eval_count or 0), str(answer.message.content or "")
+            options = _greedy(tokens)
+            said = self._client.chat(model=model, messages=messages, tools=tools, options=options, **_LIKELY)
+            text = (said.message.thinking or "") + (said.message.content or "")
+            return Answer(int(said.prompt_eval_count or 0), text, _steps(said.logprobs))
 
-    def raw(self, model: str, prompt: str, *, tokens: int) -> tuple[int, str]:
-        """(prompt tokens, greedy answer) to a prompt that goes to the model as it is."""
+    def raw(self, model: str, prompt: str, *, tokens: int) -> Answer:
+        """The greedy answer to a prompt that goes to the model as it is."""
         with self._errors("generate"):
-            answer = self._client.generate(model=model, prompt=prompt, raw=True, options=_greedy(tokens))
-            return int(answer.prompt_eval_count or 0), str(answer.response or "")
+            said = self._client.generate(model=model, prompt=prompt, raw=True, options=_greedy(tokens), **_LIKELY)
+            return Answer(int(said.prompt_eval_count or 0), str(said.response or ""), _steps(said.logprobs))
+
+    def rendered(
+        self, model: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str | None:
+        """The prompt of a conversation as Ollama renders it; None from an Ollama that does not tell."""
+        body = {"model": model, "messages": messages, "tools": tools, "stream": False, "options": _greedy(1)}
+        with self._errors("chat"):
+            response = self._http.post("/api/chat", json={**body, "_debug_render_only": True})
+            response.raise_for_status()
+            told = response.json().get("_debug_info") or {}
+            return told.get("rendered_template")
 
     def preload(self, model: str) -> None:
         with self._errors("preload"):
@@ -162,6 +213,17 @@ class Ollama:
 
 def _greedy(tokens: int) -> dict[str, Any]:
     return {"temperature": 0, "seed": 0, "num_predict": tokens}
+
+
+def _steps(logprobs: Sequence[Any] | None) -> list[tuple[str, dict[str, float]]]:
+    """Tokens of one text (halves of a character) are one: the likelier counts."""
+    steps = []
+    for step in logprobs or []:
+        likely = {str(step.token): float(step.logprob)}
+        for other in step.top_logprobs or []:
+            likely[str(other.token)] = max(float(other.logprob), likely.get(str(other.token), float("-inf")))
+        steps.append((str(step.token), likely))
+    return steps
 
 
 def _reason(response: httpx.Response) -> str:

@@ -1,38 +1,26 @@
 """Ollama's API over real GGUF files: real tokens and real greedy answers, by llama.cpp underneath.
 
 It does what Ollama does, the inconvenient things included: an error can arrive inside a 200 stream, a template that is
-not sent is guessed, a model that is copied away under a name stays loaded, an unknown `from` would be pulled.
+near one that it knows is replaced, a file stays when its model is made or could not be made, what is likely differs
+between the first and the second asking, a model that is copied away under a name stays loaded, an unknown `from` would
+be pulled, and a caller of /v1 who names no temperature gets a drawn answer.
 """
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fakes.go_template import TemplateError, render
+from fakes.go_template import render
 from fakes.http_app import Answer, HttpApp, Refused, parsed
+from fakes.ollama_engine import Engine
+from fakes.ollama_models import Blobs, Made, Templates, capabilities, shown_metadata
 from tunesmith.serving.gguf_file import quantization_of, read_metadata
 
-GUESSED = "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 _QUANTIZABLE = {"f32", "f16", "bf16"}
 _QUANTIZATIONS = {"q4_k_s", "q4_k_m", "q8_0"}
-
-
-@dataclass(frozen=True)
-class Made:
-    """A manifest: the same content is the same digest, under whatever name."""
-
-    weights: str
-    template: str
-    system: str
-    license: str
-    quantization: str
-    parameters: str = ""  # JSON
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+_EMPTY = {"message": {"role": "assistant", "content": ""}, "response": ""}
 
 
 @dataclass
@@ -41,27 +29,29 @@ class Faults:
 
     create_error: str | None = None
     cut: bool = False
-    loses: set[str] = field(default_factory=set)  # "template", "stop": taken, but not kept
+    loses: set[str] = field(default_factory=set)  # "stop", …: taken, but not kept
     refuses_copy: bool = False
 
 
 class FakeOllama(HttpApp):
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, templates: Templates | None = None):
+        self.blobs = Blobs(folder)
+        self.templates = templates or Templates()
         self.models: dict[str, Made] = {}
         self.faults = Faults()
         self.pulls: list[str] = []
-        self.loaded: dict[str, Any] = {}  # weights → running llama.cpp
+        self.engine = Engine(self.blobs)
+        self.asked: list[dict[str, Any]] = []  # every body of a question
         super().__init__()
 
     def close(self) -> None:
         super().close()
-        self.loaded.clear()
+        self.engine.close()
 
     def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
         if path.startswith("/api/blobs/"):
             return self._blob(method, path.removeprefix("/api/blobs/"), body)
-        routes = {
+        routes: dict[tuple[str, str], Callable[[dict[str, Any]], Answer]] = {
             ("GET", "/api/version"): lambda _: (200, {"version": "0.99.0-fake"}),
             ("GET", "/api/tags"): lambda _: self._tags(),
             ("POST", "/api/show"): self._show,
@@ -76,20 +66,23 @@ class FakeOllama(HttpApp):
             raise Refused(404, {"error": f"{method} {path} is not known"})
         return routes[(method, path)](parsed(body) if body else {})
 
-    def blob(self, digest: str) -> Path:
-        return self.folder / digest.replace(":", "-")
+    def restart(self) -> None:
+        """What no model names is deleted when Ollama starts."""
+        self._prune(self.blobs.all())
+
+    def _prune(self, digests: set[str]) -> None:
+        self.blobs.drop(digests - {blob for made in self.models.values() for blob in made.blobs})
 
     def _blob(self, method: str, digest: str, body: bytes) -> Answer:
         hex_part = digest.removeprefix("sha256:")
         if len(hex_part) != 64 or set(hex_part) - set("0123456789abcdef"):
             raise Refused(400, {"error": "invalid digest format"})
         if method == "HEAD":
-            return (200 if self.blob(digest).exists() else 404), None
-        if self.blob(digest).exists():
+            return (200 if self.blobs.has(digest) else 404), None
+        if self.blobs.has(digest):
             return 200, None
-        if hashlib.sha256(body).hexdigest() != hex_part:
-            raise Refused(400, {"error": "digest mismatch, file must be downloaded again"})
-        self.blob(digest).write_bytes(body)
+        if (made := self.blobs.put(body)) != digest:  # it is kept all the same
+            raise Refused(400, {"error": f'digest mismatch, expected "{digest}", got "{made}"'})
         return 201, None
 
     def _create(self, asked: dict[str, Any]) -> Answer:
@@ -99,50 +92,37 @@ class FakeOllama(HttpApp):
         if not asked.get("files"):
             raise Refused(400, {"error": "neither 'from' or 'files' was specified"})
         lines: list[dict[str, str]] = [{"status": "parsing GGUF"}]
-        if self.faults.create_error:
+        if self.faults.create_error and "draft_files" not in asked:
             return 200, [*lines, {"error": self.faults.create_error}]
         digest = next(iter(asked["files"].values()))
-        if not self.blob(digest).exists():
+        if not self.blobs.has(digest):
             return 200, [*lines, {"error": f"open {digest}: no such file or directory"}]
-        kind = quantization_of(read_metadata(self.blob(digest)))
-        if wanted := (asked.get("quantize") or "").lower():
-            if kind not in _QUANTIZABLE:
-                return 200, [*lines, {"error": "quantization is only supported for F16, BF16 and F32 models"}]
-            if wanted not in _QUANTIZATIONS:
-                return 200, [*lines, {"error": f"unsupported quantization type {asked['quantize']}"}]
-            lines.append({"status": f"quantizing {kind.upper()} model to {asked['quantize']}"})
-            digest, kind = self._quantize(digest, wanted), wanted
-        template = asked.get("template") or GUESSED
-        try:
-            render(template, {"Messages": [], "System": ""})
-        except TemplateError as error:
-            raise Refused(400, {"error": f"template error: {error}"}) from error
-        if self.faults.cut:
+        metadata = read_metadata(self.blobs.path(digest))
+        wanted = (asked.get("quantize") or "").lower() or None
+        if wanted and quantization_of(metadata) not in _QUANTIZABLE:
+            return 200, [*lines, {"error": "quantization is only supported for F16, BF16 and F32 models"}]
+        if wanted and wanted not in _QUANTIZATIONS:
+            return 200, [*lines, {"error": f"unsupported quantization type {asked['quantize']}"}]
+        go, stops = self.templates.chosen(asked.get("template"), str(metadata.get("tokenizer.chat_template") or ""))
+        if self.faults.cut and "draft_files" not in asked:
             return 200, [*lines, {"status": "writing manifest"}]
-        parameters = dict(asked.get("parameters") or {})
+        parameters = {**({"stop": stops} if stops else {}), **(asked.get("parameters") or {})}
         for lost in self.faults.loses:
             parameters.pop(lost, None)
+        before = self.models.pop(_full(asked["model"]), None)
         self.models[_full(asked["model"])] = Made(
-            weights=digest,
-            template=GUESSED if "template" in self.faults.loses else template,
+            weights=self.blobs.rewritten(digest, wanted),
+            go=go,
             system=asked.get("system") or "",
             license=str(asked.get("license") or ""),
-            quantization=kind,
             parameters=json.dumps(parameters, sort_keys=True),
+            drafts=tuple(sorted((asked.get("draft_files") or {}).values())) if self.templates.mode == "new" else (),
         )
+        if before:
+            self._prune(before.blobs)
         return 200, [*lines, {"status": "writing manifest"}, {"status": "success"}]
 
-    def _quantize(self, digest: str, kind: str) -> str:
-        from tunesmith.serving.children import run_module
-
-        out = self.folder / f"quantized-{kind}.gguf"
-        source = str(self.blob(digest))
-        run_module("Quantisation", "tunesmith.serving.quantize_child", source, str(out), kind)
-        made = f"sha256:{hashlib.sha256(out.read_bytes()).hexdigest()}"
-        out.replace(self.blob(made))
-        return made
-
-    def _find(self, name: str) -> Made:
+    def find(self, name: str) -> Made:
         if _full(name) not in self.models:
             raise Refused(404, {"error": f"model '{name}' not found"})
         return self.models[_full(name)]
@@ -151,100 +131,121 @@ class FakeOllama(HttpApp):
         listed = [{"name": name, "model": name, "digest": made.digest, "size": 1} for name, made in self.models.items()]
         return 200, {"models": listed}
 
+    def _metadata(self, made: Made) -> dict[str, Any]:
+        return read_metadata(self.blobs.path(made.weights))
+
     def _show(self, asked: dict[str, Any]) -> Answer:
-        made = self._find(asked["model"])
+        made = self.find(asked["model"])
         lines = []
         for name, value in json.loads(made.parameters).items():
             lines += [f"{name:<30} {json.dumps(v)}" for v in (value if isinstance(value, list) else [value])]
-        shown = {"template": made.template, "parameters": "\n".join(lines), "license": made.license}
+        _, template = self.templates.rendered(made, self._metadata(made))
+        shown = {"template": template, "parameters": "\n".join(lines), "license": made.license}
         if made.system:
             shown["system"] = made.system
-        return 200, {**shown, "modelfile": "", "details": {}, "model_info": read_metadata(self.blob(made.weights))}
+        rest = {"modelfile": "", "details": {}, "capabilities": ["completion", *capabilities(template)]}
+        return 200, {**shown, **rest, "model_info": shown_metadata(self.blobs.path(made.weights))}
 
     def _copy(self, asked: dict[str, Any]) -> Answer:
-        made = self._find(asked["source"])
+        made = self.find(asked["source"])
         if not self.faults.refuses_copy:
             self.models[_full(asked["destination"])] = replace(made)
         return 200, None
 
     def _delete(self, asked: dict[str, Any]) -> Answer:
-        self._find(asked["model"])
+        made = self.find(asked["model"])
         del self.models[_full(asked["model"])]
+        self._prune(made.blobs)
         return 200, None
 
     def _chat(self, asked: dict[str, Any]) -> Answer:
-        made = self._find(asked["model"])
+        made = self.find(asked["model"])
         messages = asked.get("messages") or []
         if not messages:
             return 200, self._load_or_unload(made, asked)
-        answer = self._answer(made, self._prompt(made, messages), asked.get("options") or {})
-        said = {"role": "assistant", "content": answer["content"]}
+        think, prompt = self._prompt(made, asked, messages)
+        if asked.get("_debug_render_only") and self.templates.mode == "new":
+            return 200, {"model": asked["model"], "_debug_info": {"rendered_template": prompt}}
+        answer = self._answer(made, prompt, asked)
+        said = {"role": "assistant", **_parted(answer["content"], prompt, think)}
         return 200, {"model": asked["model"], "message": said, **_counts(answer)}
 
     def _generate(self, asked: dict[str, Any]) -> Answer:
-        made = self._find(asked["model"])
+        made = self.find(asked["model"])
         prompt = asked.get("prompt") or ""
         if not prompt:
             return 200, self._load_or_unload(made, asked)
         if not asked.get("raw"):
-            prompt = self._prompt(made, [{"role": "user", "content": prompt}])
-        answer = self._answer(made, prompt, asked.get("options") or {})
+            _, prompt = self._prompt(made, asked, [{"role": "user", "content": prompt}])
+        answer = self._answer(made, prompt, asked)
         return 200, {"model": asked["model"], "response": answer["content"], **_counts(answer)}
 
     def _completions(self, asked: dict[str, Any]) -> Answer:
-        made = self._find(asked["model"])
-        options = {"num_predict": asked.get("max_tokens", 16)}
-        answer = self._answer(made, self._prompt(made, asked["messages"]), options)
-        message = {"role": "assistant", "content": answer["content"]}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        """OpenAI's layer: who names no temperature gets 1, over the model's own parameters."""
+        made = self.find(asked["model"])
+        options = {"temperature": asked.get("temperature", 1.0), "top_p": asked.get("top_p", 1.0)}
+        if asked.get("max_tokens") is not None:
+            options["num_predict"] = asked["max_tokens"]
+        think, prompt = self._prompt(made, asked, asked["messages"])
+        answer = self._answer(made, prompt, {**asked, "options": options, "logprobs": False})
+        message = {"role": "assistant", "content": _parted(answer["content"], prompt, think)["content"]}
+        finish = "length" if answer["truncated_at"] else "stop"
+        choice = {"index": 0, "message": message, "finish_reason": finish}
         return 200, {"id": "chatcmpl-1", "object": "chat.completion", "model": asked["model"], "choices": [choice]}
 
-    def _prompt(self, made: Made, messages: list[dict[str, str]]) -> str:
+    def _prompt(self, made: Made, asked: dict[str, Any], messages: list[dict[str, str]]) -> tuple[bool, str]:
+        """Whether it thinks (it does unless it is forbidden), and the rendered conversation."""
+        kind, template = self.templates.rendered(made, self._metadata(made))
+        can = capabilities(template)
+        if asked.get("tools") and "tools" not in can:
+            raise Refused(400, {"error": f"registry.ollama.ai/library/{asked['model']} does not support tools"})
+        if asked.get("think") and "thinking" not in can:
+            raise Refused(400, {"error": f'"{asked["model"]}" does not support thinking'})
+        think = "thinking" in can and asked.get("think") is not False
         if made.system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": made.system}, *messages]
+        if kind == "jinja":
+            told = {"enable_thinking": think} if "thinking" in can or asked.get("think") is False else {}
+            return think, self.engine.rendered(made.weights, messages, asked.get("tools"), told)
         turns: list[dict[str, str]] = []
-        for message in messages:  # Ollama joins neighbours of one role
+        for message in messages:  # Ollama's own language gets neighbours of one role as one
             if turns and turns[-1]["Role"] == message["role"]:
                 turns[-1]["Content"] += "\n\n" + message["content"]
             else:
                 turns.append({"Role": message["role"], "Content": message["content"]})
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
-        return render(made.template, {"Messages": turns, "System": system})
+        prompt = "\n\n".join(m["content"] for m in messages if m["role"] == "user")
+        return think, render(template, {"Messages": turns, "System": system, "Prompt": prompt})
 
     def _load_or_unload(self, made: Made, asked: dict[str, Any]) -> dict[str, Any]:
         unload = asked.get("keep_alive") == 0
         if unload:
-            self.loaded.pop(made.weights, None)
+            self.engine.unload(made.weights)
         else:
-            self._load(made.weights)
+            self.engine.load(made.weights)
         return {"model": asked["model"], "done": True, "done_reason": "unload" if unload else "load", **_EMPTY}
 
-    def _load(self, weights: str) -> str:
-        import xllamacpp
-
-        if weights not in self.loaded:
-            parameters = xllamacpp.CommonParams()
-            parameters.model.path = str(self.blob(weights))
-            parameters.hostnames, parameters.port, parameters.n_ctx = ["127.0.0.1"], 0, 1024
-            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
-            parameters.warmup = False
-            self.loaded[weights] = xllamacpp.Server(parameters)
-        return str(self.loaded[weights].listening_address)
-
-    def _answer(self, made: Made, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-        import httpx
-
-        asked = {"prompt": prompt, "n_predict": options.get("num_predict", 16), "temperature": 0, "cache_prompt": False}
-        asked["stop"] = json.loads(made.parameters).get("stop", [])
-        answer: dict[str, Any] = httpx.post(f"{self._load(made.weights)}/completion", json=asked, timeout=60).json()
-        return answer
+    def _answer(self, made: Made, prompt: str, asked: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(asked)
+        own = json.loads(made.parameters)
+        options = {"temperature": 0.8, "num_predict": -1, **own, **(asked.get("options") or {})}
+        return self.engine.answer(
+            made.weights, prompt, options, asked.get("top_logprobs", 0) if asked.get("logprobs") else None
+        )
 
 
-_EMPTY = {"message": {"role": "assistant", "content": ""}, "response": ""}
+def _parted(text: str, prompt: str, think: bool) -> dict[str, str]:
+    """Thoughts apart from the answer, where it thinks."""
+    opened = prompt.rstrip().endswith("<think>") or text.lstrip().startswith("<think>")
+    if not (think and opened):
+        return {"content": text}
+    thoughts, _, content = text.lstrip().removeprefix("<think>").partition("</think>")
+    return {"thinking": thoughts.strip(), "content": content.lstrip()}
 
 
 def _counts(answer: dict[str, Any]) -> dict[str, Any]:
-    return {"done": True, "prompt_eval_count": answer["tokens_evaluated"], "eval_count": answer["tokens_predicted"]}
+    counts = {"done": True, "prompt_eval_count": answer["tokens_evaluated"], "eval_count": answer["tokens_predicted"]}
+    return {**counts, "logprobs": answer["logprobs"]} if answer["logprobs"] else counts
 
 
 def _full(name: str) -> str:

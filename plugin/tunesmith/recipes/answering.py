@@ -21,6 +21,8 @@ from tunesmith.tasks.extraction import Extraction
 from tunesmith.tasks.native_tools import read_conversation
 from tunesmith.tasks.tool_use import as_trained
 
+# How callers name the length of an answer.
+LENGTHS = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict")
 # Answered by us when a whole text is turned into tool calls; a serving target would take them as its own.
 TURNED = ("tools", "tool_choice", "parallel_tool_calls", "stream", "stream_options")
 
@@ -56,13 +58,16 @@ def address(
     """Where the model answers, and the body as its target understands it, held to `constraint`. With a `choice` of the
     tools that the messages list, a model that was trained so is given them as tools.
 
-    A caller who names no temperature gets the answers that were measured: the most likely ones.
+    A caller who names no temperature gets the answers that were measured: the most likely ones. One who names no
+    length gets answers that end where those that were learnt would long have ended.
     """
     deployment = models.deployment_of(workspace, version.deployment)
     target = target_for(workspace.settings, deployment.target)
     endpoint = pool.endpoint(deployment)
     given = {key: value for key, value in asked.items() if value is not None}
     given["messages"] = [_harmless(message, _control_tokens(deployment.hf_dir)) for message in asked["messages"]]
+    if deployment.num_predict is not None and not any(key in given for key in LENGTHS):
+        given["max_tokens"] = deployment.num_predict
     request = {"temperature": 0, **given, "model": endpoint.model}
     told = read_conversation(given["messages"]) if choice and tool_template.form_at(deployment.hf_dir) else None
     if choice and told:

@@ -14,6 +14,8 @@ import types
 from pathlib import Path
 
 from tunesmith.jobs.process import exit_when_parent_dies
+from tunesmith.serving import own_template
+from tunesmith.serving.hf_folder import HfFolder
 
 
 def load_ahead(root: Path, base: Path) -> None:
@@ -45,11 +47,25 @@ def stand_in_for_sentencepiece() -> None:
         sys.modules["sentencepiece"] = module
 
 
+def mark_template(hf_dir: Path) -> None:
+    """Have the converter write the model's template as a GGUF carries it."""
+    import gguf
+
+    plain, written = HfFolder(hf_dir), gguf.GGUFWriter.add_string
+
+    def add_string(writer: gguf.GGUFWriter, key: str, value: str) -> None:
+        ours = key == "tokenizer.chat_template" and value == plain.template
+        written(writer, key, own_template.carried(plain) if ours else value)
+
+    gguf.GGUFWriter.add_string = add_string
+
+
 def main(root: Path, base: Path, hf_dir: Path, out: Path, outtype: str) -> None:
     load_ahead(root, base)
     stand_in_for_sentencepiece()
     while not hf_dir.is_dir():
         time.sleep(0.01)  # the parent ends this process when its merge fails
+    mark_template(hf_dir)
     sys.argv = ["convert_hf_to_gguf.py", str(hf_dir), "--outtype", outtype, "--outfile", str(out)]
     runpy.run_path(str(root / "convert_hf_to_gguf.py"), run_name="__main__")
 

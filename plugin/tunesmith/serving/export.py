@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.errors import BadInput, NotFound, ParityError
-from tunesmith.serving import base_models, gguf_file
+from tunesmith.serving import base_models, gguf_file, own_template
 from tunesmith.serving.children import Work, run_module
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.merge import merge
@@ -136,7 +136,7 @@ def verify(gguf: Path, hf_dir: Path) -> None:
 
     Raises ParityError naming what differs.
     """
-    differences = HfFolder(hf_dir).differences(gguf_file.read_metadata(gguf))
+    differences = own_template.differences(HfFolder(hf_dir), gguf_file.read_metadata(gguf))
     if differences:
         raise ParityError(
             f"The exported GGUF differs from the model: {'; '.join(differences)}.",

@@ -77,6 +77,25 @@ def _skip_array(file: BinaryIO) -> None:
         file.seek(length * struct.calcsize("<" + _SCALARS[kind]), os.SEEK_CUR)
 
 
+def smallest(more: dict[str, str]) -> bytes:
+    """A whole GGUF with one small tensor and these texts: a server says by it how it would treat such a file."""
+    texts = {"general.architecture": "llama", **more}
+    numbers = dict.fromkeys(("block_count", "attention.head_count", "vocab_size"), 1)
+    numbers |= dict.fromkeys(("context_length", "embedding_length", "feed_forward_length"), 32)
+    pairs = [_written(key) + struct.pack("<I", _STRING) + _written(text) for key, text in texts.items()]
+    pairs += [_written(f"llama.{key}") + struct.pack("<II", 4, number) for key, number in numbers.items()]
+    pairs.append(_written("general.file_type") + struct.pack("<II", 4, 1))
+    pairs.append(_written("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5))
+    tensor = _written("token_embd.weight") + struct.pack("<IQQIQ", 2, 32, 1, 1, 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + b"".join(pairs) + tensor
+    return head + b"\0" * (-len(head) % 32 + 64)
+
+
+def _written(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
 @dataclass(frozen=True)
 class Seal:
     """Beside every GGUF that our export wrote: what it is, and its digest. `size`: bytes."""

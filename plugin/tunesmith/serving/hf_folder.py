@@ -100,15 +100,19 @@ class HfFolder:
         *,
         tools: Sequence[Mapping[str, Any]] = (),
         add_generation_prompt: bool = True,
+        **given: bool,
     ) -> str:
-        """The prompt as training rendered it. Raises BadInput with the template's own reason when it refuses."""
+        """The prompt as training rendered it. Raises BadInput with the template's own reason when it refuses.
+
+        `given`: what a server tells the template beside, and training did not.
+        """
         import jinja2
 
         known = {f"{role}_token": self.token(role) or "" for role in ("bos", "eos", "unk", "pad")}
         offered = {"tools": tools} if tools else {}
         try:
             text = self._compiled.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, **offered, **known
+                messages=messages, add_generation_prompt=add_generation_prompt, **offered, **known, **given
             )
         except jinja2.exceptions.TemplateError as error:
             raise BadInput(f"The chat template refuses the conversation: {error}", code="template_refused") from error
@@ -133,6 +137,14 @@ class HfFolder:
         if after and without.startswith(before) and without.endswith(after) and len(without) >= len(before + after):
             return without[len(before) : len(without) - len(after)] or None
         return None
+
+    @cached_property
+    def thinking(self) -> bool | None:
+        """Whether training, which told the template nothing, asked for thoughts; None where the template makes no
+        difference."""
+        question = [{"role": "user", "content": "q"}]
+        on, off = (self.render(question, enable_thinking=told) for told in (True, False))
+        return None if on == off else self.render(question) == on
 
     @cached_property
     def stop(self) -> list[str]:
@@ -164,7 +176,8 @@ class HfFolder:
         return float(value) if value is not None else None
 
     def differences(self, metadata: Mapping[str, Any]) -> list[str]:
-        """What a GGUF header says differently from this folder; empty when all of it agrees."""
+        """What a GGUF header says differently from this folder; empty when all of it agrees. The chat template is
+        compared by `own_template`: it is carried with a mark."""
         architecture = metadata.get("general.architecture")
         found = [] if architecture else ["it names no architecture"]
         for role in ("eos", "bos"):
@@ -174,8 +187,6 @@ class HfFolder:
         theta = metadata.get(f"{architecture}.rope.freq_base", 10000.0)
         if self.rope_theta is not None and not math.isclose(theta, self.rope_theta, rel_tol=1e-6):
             found.append(f"rope theta is {theta:g}, not {self.rope_theta:g}")
-        if metadata.get("tokenizer.chat_template") != self.template:
-            found.append("the chat template is another one")
         return found
 
 

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
 from tunesmith.errors import ParityError
-from tunesmith.serving import gguf_file
+from tunesmith.serving import gguf_file, own_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.tasks.conversation import Message
 
@@ -25,6 +26,32 @@ CONVERSATIONS: dict[str, list[Message]] = {
         {"role": "user", "content": 'And this?\n\n\t{"x": "\\u00e9\\n", "n": 1234567}'},
     ],
 }
+
+
+# Log-probabilities of the same prompt move by 0.1 and more between two askings: the batches that a server computes
+# differ. Only a first choice by more than this is one.
+NEAR_TIE = 0.5
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token of an answer, and the log-probabilities of those that the model thought likely there."""
+
+    token: str
+    likely: dict[str, float]
+
+    def lead_over(self, token: str) -> float:
+        """How much likelier the chosen one was; a lower bound where the other is not among the likely ones."""
+        return max(self.likely.values()) - self.likely.get(token, min(self.likely.values()))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`prompt_tokens`: of the whole prompt. `steps`: of the greedy answer; none where the target shows none."""
+
+    prompt_tokens: int
+    text: str
+    steps: list[Step] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,43 +96,76 @@ class ServedTokens(Protocol):
         """Ids of the prompt as the target renders it; None when the target has no way to tell."""
         ...
 
-    def chat(self, messages: Sequence[Message]) -> tuple[int, str]:
-        """(prompt tokens, greedy answer) of the conversation, as callers send it."""
+    def rendered(self, messages: Sequence[Message]) -> str | None:
+        """The prompt as the target renders it, without a first token that it adds itself; None when it cannot tell."""
         ...
 
-    def raw(self, prompt: str) -> tuple[int, str] | None:
-        """(prompt tokens, greedy answer) of an already rendered prompt; None where this proves nothing more."""
+    def chat(self, messages: Sequence[Message]) -> Reply:
+        """The greedy answer to the conversation, as callers send it."""
+        ...
+
+    def raw(self, prompt: str) -> Reply | None:
+        """The greedy answer to an already rendered prompt; None where this proves nothing more."""
         ...
 
 
 def check_metadata(report: ParityReport, gguf: Path, hf_dir: Path) -> None:
     """eos, bos, rope and chat template of the GGUF are those of the trained folder."""
-    differences = HfFolder(hf_dir).differences(gguf_file.read_metadata(gguf))
+    differences = own_template.differences(HfFolder(hf_dir), gguf_file.read_metadata(gguf))
     report.add("metadata", not differences, "; ".join(differences))
 
 
 def check_conversations(report: ParityReport, served: ServedTokens, hf_dir: Path, system: str | None) -> None:
-    """Every conversation: same ids, same count in a real chat, same greedy answer to the rendered prompt."""
+    """Every conversation: same ids or text, same count in a real chat, same greedy answer to the rendered prompt."""
     folder = HfFolder(hf_dir)
     for name, messages in CONVERSATIONS.items():
         trained = with_system(messages, system)
         expected, prompt = folder.token_ids(trained), folder.render(trained)
         ids = served.token_ids(messages)
         if ids is not None:
-            report.add(f"{name}.token_ids", ids == expected, difference(expected, ids))
-        count, answer = served.chat(messages)
+            report.add(f"{name}.token_ids", ids == expected, first_difference(expected, ids))
+        check_text(report, name, served.rendered(messages), prompt, folder.token("bos") or "")
+        reply = served.chat(messages)
         report.add(
             f"{name}.token_count",
-            count == len(expected),
-            f"the served model is given {count} tokens, training used {len(expected)}",
+            reply.prompt_tokens == len(expected),
+            f"the served model is given {reply.prompt_tokens} tokens, training used {len(expected)}",
         )
         raw = served.raw(prompt)
         if raw is not None:
-            report.add(
-                f"{name}.raw",
-                raw == (count, answer),
-                f"the rendered prompt gives {raw[0]} tokens and {raw[1][:40]!r}, the chat {count} and {answer[:40]!r}",
-            )
+            difference = other_answer(reply, raw)
+            report.add(f"{name}.raw", difference is None, difference or "")
+
+
+def check_text(report: ParityReport, name: str, served: str | None, trained: str, bos: str) -> None:
+    if served is None:
+        return
+    served, trained = served.removeprefix(bos), trained.removeprefix(bos)
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(served, trained, strict=False))
+    place = sum(1 for _ in equal)
+    report.add(
+        f"{name}.prompt",
+        served == trained,
+        f"after {trained[max(0, place - 20) : place]!r} the served model is given {served[place : place + 30]!r}, "
+        f"training used {trained[place : place + 30]!r}",
+    )
+
+
+def other_answer(chat: Reply, raw: Reply) -> str | None:
+    """What the answer to the rendered prompt says differently from the chat's. A near tie may fall either way."""
+    if raw.prompt_tokens != chat.prompt_tokens:
+        return f"the rendered prompt is {raw.prompt_tokens} tokens, the chat {chat.prompt_tokens}"
+    said = f"the rendered prompt gives {raw.text[:40]!r}, the chat {chat.text[:40]!r}"
+    if not (chat.steps and raw.steps):
+        return None if raw.text == chat.text else said
+    for place in range(max(len(chat.steps), len(raw.steps))):
+        pair = [reply.steps[place] if place < len(reply.steps) else None for reply in (chat, raw)]
+        tokens = [step.token if step else "" for step in pair]  # an answer that has ended chose the end
+        if tokens[0] == tokens[1]:
+            continue
+        leads = [step.lead_over(other) for step, other in zip(pair, reversed(tokens), strict=True) if step]
+        return said if max(leads) > NEAR_TIE else None
+    return None
 
 
 def with_system(messages: Sequence[Message], system: str | None) -> list[Message]:
@@ -115,7 +175,7 @@ def with_system(messages: Sequence[Message], system: str | None) -> list[Message
     return [{"role": "system", "content": system}, *messages]
 
 
-def difference(expected: list[int], ids: list[int]) -> str:
+def first_difference(expected: list[int], ids: list[int]) -> str:
     for place, (a, b) in enumerate(zip(expected, ids, strict=False)):
         if a != b:
             return f"token {place} is {b}, training used {a} ({json.dumps(expected[max(0, place - 2) : place + 3])})"

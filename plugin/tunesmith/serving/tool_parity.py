@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tunesmith.serving import tool_template
 from tunesmith.serving.hf_folder import HfFolder
-from tunesmith.serving.parity import ParityReport, difference
+from tunesmith.serving.parity import ParityReport, check_text, first_difference
 from tunesmith.tasks.native_tools import Conversation
 
 
@@ -14,6 +14,10 @@ class ServedTools(Protocol):
 
     def tool_ids(self, conversation: Conversation) -> list[int] | None:
         """Ids of the prompt as the target renders it; None when the target has no way to tell."""
+        ...
+
+    def tool_text(self, conversation: Conversation) -> str | None:
+        """The prompt as the target renders it; None when the target does not tell, or its ids say more."""
         ...
 
     def tool_count(self, conversation: Conversation) -> int:
@@ -32,7 +36,9 @@ def check_tools(report: ParityReport, served: ServedTools, hf_dir: Path) -> None
         expected = folder.token_ids(conversation.messages, conversation.tools)
         ids = served.tool_ids(conversation)
         if ids is not None:
-            report.add(f"{name}.token_ids", ids == expected, difference(expected, ids))
+            report.add(f"{name}.token_ids", ids == expected, first_difference(expected, ids))
+        prompt = folder.render(conversation.messages, tools=conversation.tools)
+        check_text(report, name, served.tool_text(conversation), prompt, folder.token("bos") or "")
         count = served.tool_count(conversation)
         report.add(
             f"{name}.token_count",

@@ -35,7 +35,7 @@ _JINJA = Path(__file__).with_name("tools.jinja")
 
 def form_of(template: str) -> Form | None:
     """How a model with this template takes tools; None for one that was not trained with them as callers send them."""
-    return next((form for form, mark in _MARKS.items() if template.startswith(mark)), None)
+    return next((form for form, mark in _MARKS.items() if mark in template), None)
 
 
 @lru_cache(64)

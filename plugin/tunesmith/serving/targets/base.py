@@ -38,7 +38,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An exported model on its way to a target. `num_ctx`: tokens."""
+    """An exported model on its way to a target. `num_ctx`: tokens. `num_predict`: tokens that an answer may take where
+    the caller names no number; None leaves it to the caller."""
 
     name: str
     version: str
@@ -48,12 +49,25 @@ class Candidate:
     stop: list[str]
     num_ctx: int
     quantization: str
+    num_predict: int | None = None
 
     @classmethod
-    def of_export(cls, *, name: str, version: str, gguf: Path, hf_dir: Path, quantization: str) -> Self:
+    def of_export(
+        cls, *, name: str, version: str, gguf: Path, hf_dir: Path, quantization: str, num_predict: int | None = None
+    ) -> Self:
         """System prompt, stop texts and context length are read from the model's own template and configuration."""
         folder = HfFolder(hf_dir)
-        return cls(name, version, gguf, hf_dir, folder.default_system, folder.stop, folder.num_ctx, quantization)
+        return cls(
+            name,
+            version,
+            gguf,
+            hf_dir,
+            folder.default_system,
+            folder.stop,
+            folder.num_ctx,
+            quantization,
+            num_predict,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,13 +85,15 @@ class Deployment:
     stop: list[str]
     num_ctx: int
     quantization: str
+    num_predict: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        return cls(**{key: data[key] for key in cls.__dataclass_fields__})
+        """Also of one that was stored before answers had a length."""
+        return cls(**{"num_predict": None, **{key: data[key] for key in cls.__dataclass_fields__ if key in data}})
 
     @classmethod
     def of(cls, candidate: Candidate, *, target: str, model: str, digest: str) -> Self:
@@ -93,6 +109,7 @@ class Deployment:
             stop=candidate.stop,
             num_ctx=candidate.num_ctx,
             quantization=candidate.quantization,
+            num_predict=candidate.num_predict,
         )
 
 
@@ -104,6 +121,20 @@ class Target(Protocol):
     def __init__(self, settings: Settings) -> None: ...
 
     def check(self) -> Check: ...
+
+    def ready_for(self, hf_dir: Path) -> None:
+        """Can a model that is trained on this base be served here? Asked before the training begins.
+
+        Raises BadInput for a base whose template cannot be served, and Unavailable when the target is away.
+        """
+        ...
+
+    def foreign(self, name: str) -> str | None:
+        """One sentence on what answers to this name and is not ours; None when the name is free, or ours.
+
+        Raises Unavailable when the target is away.
+        """
+        ...
 
     def deploy(self, candidate: Candidate) -> Deployment:
         """Make the candidate servable beside what is live. Raises ParityError for a GGUF that is not our export."""
@@ -118,7 +149,7 @@ class Target(Protocol):
         ...
 
     def promote(self, deployment: Deployment) -> None:
-        """Make it the one that answers to its name."""
+        """Make it the one that answers to its name. Raises Conflict rather than replace what is not ours."""
         ...
 
     def remove(self, deployment: Deployment) -> None:

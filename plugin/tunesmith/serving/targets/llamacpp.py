@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.serving import gguf_file, tool_template
-from tunesmith.serving.parity import ParityReport, check_conversations, check_metadata
+from tunesmith.serving.parity import ParityReport, Reply, check_conversations, check_metadata
 from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, has_own_format
 from tunesmith.serving.targets.llamacpp_process import LlamaServer
 from tunesmith.serving.tool_parity import check_tools
@@ -27,6 +27,12 @@ class LlamaCppTarget:
         if importlib.util.find_spec("xllamacpp") is None:
             return Check(False, "xllamacpp is not installed", "pip install 'tunesmith[serve]'")
         return Check(True, "embedded llama.cpp is installed")
+
+    def ready_for(self, hf_dir: Path) -> None:
+        """llama.cpp renders every template that the converter puts into a GGUF."""
+
+    def foreign(self, name: str) -> None:
+        """Nobody else publishes here."""
 
     def deploy(self, candidate: Candidate) -> Deployment:
         """Nothing is copied: the export is served where it lies."""
@@ -89,13 +95,19 @@ class _Served:
         asked = {"content": prompt, "add_special": True, "parse_special": True}  # as its chat endpoint does
         return list(self.server.post("/tokenize", asked)["tokens"])
 
-    def chat(self, messages: Sequence[Message]) -> tuple[int, str]:
+    def rendered(self, messages: Sequence[Message]) -> None:
+        """Its tokens say more."""
+
+    def chat(self, messages: Sequence[Message]) -> Reply:
         body = {"messages": list(messages), "max_tokens": 4, "temperature": 0}
         answer = self.server.post("/v1/chat/completions", body)
-        return int(answer["usage"]["prompt_tokens"]), str(answer["choices"][0]["message"]["content"] or "")
+        return Reply(int(answer["usage"]["prompt_tokens"]), str(answer["choices"][0]["message"]["content"] or ""))
 
     def tool_ids(self, conversation: Conversation) -> list[int]:
         return self._ids(conversation.as_sent())
+
+    def tool_text(self, conversation: Conversation) -> None:
+        """Its tokens say more."""
 
     def tool_count(self, conversation: Conversation) -> int:
         # Without a call of its own to read: an answer that is cut off is no fault of the prompt.

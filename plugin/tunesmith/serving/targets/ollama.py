@@ -1,27 +1,24 @@
-"""Ollama as a target: GGUF blobs, an explicit template, and a tag per version; `name:latest` is the live one."""
+"""Ollama as a target: the model's own template in its GGUF, and a tag per version; `name:latest` is the live one."""
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.errors import Conflict, ParityError, TunesmithError, Unavailable
-from tunesmith.serving import gguf_file, go_template, tool_template
+from tunesmith.serving import gguf_file, go_template, own_template, tool_template
 from tunesmith.serving.hf_folder import HfFolder
-from tunesmith.serving.parity import ParityReport, check_conversations
+from tunesmith.serving.parity import ParityReport, Reply, Step, check_conversations
+from tunesmith.serving.targets import ollama_told, ollama_trial
 from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, has_own_format
+from tunesmith.serving.targets.ollama_told import Told
 from tunesmith.serving.tool_parity import check_tools
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.native_tools import Conversation
-from tunesmith_connectors.ollama import Ollama, OllamaError
+from tunesmith_connectors.ollama import Answer, Ollama, OllamaError
 
-# Our names → Ollama's, for what it can make itself from a float GGUF.
-_QUANTIZE = {"q4_k_m": "q4_K_M", "q4_k_s": "q4_K_S", "q8_0": "q8_0"}
-_FLOAT = ("f32", "f16", "bf16")
 _PROOF_TOKENS = 8
 
 
@@ -40,31 +37,45 @@ class OllamaTarget:
         except TunesmithError as error:
             return Check(False, error.message, error.hint)
 
-    def deploy(self, candidate: Candidate) -> Deployment:
-        seal = gguf_file.read_seal(candidate.gguf)
-        wanted = _Wanted.of(candidate, seal)
+    def ready_for(self, hf_dir: Path) -> None:
         with self._ollama() as ollama:
-            shown = ollama.show(wanted.model)
-            if shown is None or wanted.differences(shown):
-                ollama.upload(candidate.gguf, seal.digest)
-                ollama.create(
-                    wanted.model,
-                    files={candidate.gguf.name: seal.digest},
-                    template=wanted.template,
-                    system=wanted.system,
-                    # Ollama would draw answers at random; what was measured are the most likely ones.
-                    parameters={"stop": wanted.stop, "num_ctx": wanted.num_ctx, "temperature": 0},
-                    license=wanted.license,
-                    quantize=wanted.quantize,
-                )
-                differences = wanted.differences(ollama.show(wanted.model) or {})
-                if differences:
-                    raise ParityError(
-                        f"Ollama did not keep what it was given: {'; '.join(differences)}.",
-                        hint="Update Ollama, or serve with the target llamacpp.",
-                    )
-            digest = ollama.tags()[wanted.model]
-        return Deployment.of(candidate, target=self.name, model=wanted.model, digest=digest)
+            ollama_trial.require(ollama, HfFolder(hf_dir))
+
+    def foreign(self, name: str) -> str | None:
+        with self._ollama() as ollama:
+            return ollama_told.foreign(ollama, name)
+
+    def deploy(self, candidate: Candidate) -> Deployment:
+        """A candidate that Ollama does not take, or does not keep as it is, leaves nothing in it."""
+        seal = gguf_file.read_seal(candidate.gguf)
+        told = Told.of(candidate, seal)
+        with self._ollama() as ollama:
+            ollama_told.refuse_foreign(ollama, told.model, "Run the recipe again")
+            shown = ollama.show(told.model)
+            if shown is None or told.differences(shown):
+                try:
+                    ollama.upload(candidate.gguf, seal.digest)
+                    self._create(ollama, told)
+                except BaseException:
+                    with suppress(OllamaError):
+                        ollama.delete(told.model)
+                    raise
+                finally:
+                    ollama_trial.let_go(ollama, seal.digest)
+            digest = ollama.tags()[told.model]
+        return Deployment.of(candidate, target=self.name, model=told.model, digest=digest)
+
+    def _create(self, ollama: Ollama, told: Told) -> None:
+        told.create(ollama, None)
+        shown = ollama.show(told.model) or {}
+        if shown.get("template") != told.template:  # it renders nothing but its own language
+            told.create(ollama, told.translated())
+            shown = ollama.show(told.model) or {}
+        if differences := told.differences(shown):
+            raise ParityError(
+                f"Ollama did not keep what it was given: {'; '.join(differences)}.",
+                hint="Update Ollama, or serve with the target llamacpp.",
+            )
 
     @contextmanager
     def serve(self, deployment: Deployment) -> Iterator[Endpoint]:
@@ -80,8 +91,8 @@ class OllamaTarget:
             if shown is None:
                 report.add("deployed", False, f"Ollama has no {deployment.model}")
                 return report
-            metadata = shown.get("model_info") or {}
-            differences = folder.differences(metadata)
+            metadata = shown.get("model_info") or {}  # without the template, which stands beside it
+            differences = [*folder.differences(metadata), *_template_differences(shown, folder, metadata)]
             report.add("metadata", not differences, "; ".join(differences))
             bos = folder.token("bos") if metadata.get("tokenizer.ggml.add_bos_token") else None
             check_conversations(report, _Served(ollama, deployment.model, bos), hf_dir, deployment.system)
@@ -93,6 +104,7 @@ class OllamaTarget:
         live = f"{deployment.name}:latest"
         with self._ollama() as ollama:
             before = ollama.tags()
+            ollama_told.refuse_foreign(ollama, live, "Publish under another name")
             if before.get(deployment.model) != deployment.digest:
                 raise Conflict(
                     f"{deployment.model} in Ollama is not the version that was measured.",
@@ -121,7 +133,10 @@ class OllamaTarget:
         with self._ollama() as ollama:
             if ollama.tags().get(live) == deployment.digest:
                 ollama.delete(live)
-            ollama.delete(deployment.model)
+            if ollama_told.is_ours(ollama, deployment.model):
+                ollama.delete(deployment.model)
+            with suppress(TunesmithError):  # the export may be gone, and with it the name of what was uploaded
+                ollama_trial.let_go(ollama, gguf_file.read_seal(Path(deployment.gguf), verify=False).digest)
 
     def body(self, request: dict[str, Any], constraint: Constraint | None) -> dict[str, Any]:
         """Ollama knows no grammars: the answer is held to the JSON Schema."""
@@ -149,62 +164,21 @@ class OllamaTarget:
             ollama.close()
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What Ollama is told, and must show afterwards."""
-
-    model: str
-    template: str
-    system: str | None
-    stop: list[str]
-    num_ctx: int
-    quantize: str | None
-    license: str
-
-    @classmethod
-    def of(cls, candidate: Candidate, seal: gguf_file.Seal) -> "_Wanted":
-        adds_bos = bool(gguf_file.read_metadata(candidate.gguf).get("tokenizer.ggml.add_bos_token"))
-        wanted = candidate.quantization if seal.quantization in _FLOAT else seal.quantization
-        return cls(
-            model=f"{candidate.name}:{candidate.version}",
-            template=go_template.derive(HfFolder(candidate.hf_dir), adds_bos=adds_bos),
-            system=candidate.system,
-            stop=candidate.stop,
-            num_ctx=candidate.num_ctx,
-            quantize=_QUANTIZE.get(wanted) if wanted != seal.quantization else None,
-            # The only free text that a model carries: it says which export this is.
-            license=f"Exported by Tunesmith from {seal.digest}",
-        )
-
-    def differences(self, shown: dict[str, Any]) -> list[str]:
-        parameters = _parameters(str(shown.get("parameters") or ""))
-        license = shown.get("license") or ""
-        pairs = {
-            "template": (shown.get("template"), self.template),
-            "system": (shown.get("system") or None, self.system),
-            "stop": (sorted(parameters.get("stop", [])), sorted(self.stop)),
-            "num_ctx": ([int(float(v)) for v in parameters.get("num_ctx", [])], [self.num_ctx]),
-            "temperature": ([float(v) for v in parameters.get("temperature", [])], [0.0]),
-            "export": (self.license in license, True),
-        }
-        return [f"{key} is {said!r}, not {wanted!r}" for key, (said, wanted) in pairs.items() if said != wanted]
-
-
-def _parameters(text: str) -> dict[str, list[Any]]:
-    """`/api/show` lists one `name   value` a line, texts quoted."""
-    found: dict[str, list[Any]] = {}
-    for line in text.splitlines():
-        name, _, value = line.strip().partition(" ")
-        value = value.strip()
-        try:
-            found.setdefault(name, []).append(json.loads(value))
-        except ValueError:
-            found.setdefault(name, []).append(value)
-    return found
+def _template_differences(shown: dict[str, Any], folder: HfFolder, metadata: dict[str, Any]) -> list[str]:
+    if own_template.is_of(shown.get("template"), folder):
+        return []
+    adds_bos = bool(metadata.get("tokenizer.ggml.add_bos_token"))
+    return ollama_told.template_differences(
+        shown, own_template.carried(folder), lambda: go_template.derive(folder, adds_bos=adds_bos)
+    )
 
 
 class _Served:
-    """Ollama shows no tokens; their number, and the greedy answer to the rendered prompt, are compared instead."""
+    """Ollama shows no tokens: its text, their number, and the greedy answer to the rendered prompt are compared.
+
+    Everything is asked twice. The first time a prompt is computed as one batch, the second time all but its end comes
+    from a cache, and what is likely then differs by more than it may.
+    """
 
     def __init__(self, ollama: Ollama, model: str, bos: str | None):
         self.ollama = ollama
@@ -214,16 +188,31 @@ class _Served:
     def token_ids(self, messages: Sequence[Message]) -> None:
         """There is no tokenize endpoint."""
 
-    def chat(self, messages: Sequence[Message]) -> tuple[int, str]:
-        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
-        return self.ollama.chat(self.model, plain, tokens=_PROOF_TOKENS)
+    def rendered(self, messages: Sequence[Message]) -> str | None:
+        return self.ollama.rendered(self.model, _plain(messages))
+
+    def chat(self, messages: Sequence[Message]) -> Reply:
+        return _warm(lambda: self.ollama.chat(self.model, _plain(messages), tokens=_PROOF_TOKENS))
 
     def tool_ids(self, conversation: Conversation) -> None:
         """There is no tokenize endpoint."""
 
-    def tool_count(self, conversation: Conversation) -> int:
-        return self.ollama.chat(self.model, conversation.messages, tokens=1, tools=conversation.tools)[0]
+    def tool_text(self, conversation: Conversation) -> str | None:
+        return self.ollama.rendered(self.model, conversation.messages, conversation.tools)
 
-    def raw(self, prompt: str) -> tuple[int, str]:
+    def tool_count(self, conversation: Conversation) -> int:
+        return self.ollama.chat(self.model, conversation.messages, tokens=1, tools=conversation.tools).prompt_tokens
+
+    def raw(self, prompt: str) -> Reply:
         text = prompt.removeprefix(self.bos) if self.bos else prompt
-        return self.ollama.raw(self.model, text, tokens=_PROOF_TOKENS)
+        return _warm(lambda: self.ollama.raw(self.model, text, tokens=_PROOF_TOKENS))
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": m["role"], "content": m["content"]} for m in messages]
+
+
+def _warm(ask: Callable[[], Answer]) -> Reply:
+    ask()
+    answer = ask()
+    return Reply(answer.prompt_tokens, answer.text, [Step(token, likely) for token, likely in answer.steps])
