@@ -158,10 +158,12 @@ class Ollama:
         tokens: int,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> Answer:
-        """The greedy answer to a conversation, as callers ask."""
+        """The greedy answer to a conversation, as callers ask. With tools, Ollama refuses to tell likelihoods."""
+        likely = {} if tools else _LIKELY
         with self._errors("chat"):
-            options = _greedy(tokens)
-            said = self._client.chat(model=model, messages=messages, tools=tools, options=options, **_LIKELY)
+            said = self._client.chat(
+                model=model, messages=messages, tools=tools or None, options=_greedy(tokens), **likely
+            )
             text = (said.message.thinking or "") + (said.message.content or "")
             return Answer(int(said.prompt_eval_count or 0), text, _steps(said.logprobs))
 

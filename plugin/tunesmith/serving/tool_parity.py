@@ -39,6 +39,8 @@ def check_tools(report: ParityReport, served: ServedTools, hf_dir: Path) -> None
             report.add(f"{name}.token_ids", ids == expected, first_difference(expected, ids))
         prompt = folder.render(conversation.messages, tools=conversation.tools)
         check_text(report, name, served.tool_text(conversation), prompt, folder.token("bos") or "")
+        if len(expected) >= folder.num_ctx:
+            continue  # a very small model; how the prompt is rendered is known already
         count = served.tool_count(conversation)
         report.add(
             f"{name}.token_count",

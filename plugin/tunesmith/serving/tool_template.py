@@ -112,11 +112,11 @@ def probe(*, several: bool = False) -> Conversation:
     results = ['sky: grey, "8 °C"', *(["hall\nkitchen"] if several else [])]
     turns: list[Message] = [
         {"role": "system", "content": system_text(tools, "You look after a house.")},
-        {"role": "user", "content": "Wie wird das Wetter in Köln?"},
+        {"role": "user", "content": "Wie wird das Wetter am Dom?"},
         {"role": "assistant", "content": write_calls(first)},
         {"role": "user", "content": "\n".join(BEFORE_RESULT + text + BEHIND_RESULT for text in results)},
         {"role": "assistant", "content": "It stays grey."},
-        {"role": "user", "content": "And in Bonn?"},
+        {"role": "user", "content": "And in the old capital?"},
         {"role": "assistant", "content": write_calls([Call("get_weather", {"city": "Bonn"})])},
     ]
     read = read_conversation(turns)
@@ -132,7 +132,7 @@ def declares_tools(folder: HfFolder) -> bool:
         text = folder.render(conversation.messages, tools=conversation.tools, add_generation_prompt=False)
     except Exception:  # a template may fail in any way
         return False
-    shown = ("get_weather", "The weather of a place.", "unit", "Köln", "grey", "stays grey", "Bonn", "look after")
+    shown = ("get_weather", "The weather of a place.", "unit", "Köln", "sky: grey", "stays grey", "Bonn", "look after")
     return all(part in text for part in shown) and text.count("get_weather") >= 3 and _is_rendered(folder, conversation)
 
 
