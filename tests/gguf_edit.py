@@ -33,6 +33,19 @@ def with_other_template(gguf: Path, out: Path) -> Path:
     return edited(gguf, out, b"You are tiny", b"You are huge")
 
 
+def with_template(gguf: Path, out: Path, template: str) -> Path:
+    """Another chat template, with white space behind it: the numbers must stay aligned."""
+    old = gguf_file.read_metadata(gguf)["tokenizer.chat_template"].encode()
+    new = template.encode()
+    new += b" " * ((len(old) - len(new)) % 32)
+    content = gguf.read_bytes()
+    before, after = (len(text).to_bytes(8, "little") + text for text in (old, new))
+    assert content.count(before) == 1
+    out.write_bytes(content.replace(before, after))
+    gguf_file.seal(out)
+    return out
+
+
 def copied(gguf: Path, out: Path) -> Path:
     shutil.copyfile(gguf, out)
     gguf_file.seal(out)

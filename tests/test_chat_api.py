@@ -35,7 +35,7 @@ class Refusing(ChatModel):
         return 400, {"error": {"code": 400, "message": self.said, "type": "invalid_request_error"}}
 
 
-def serving(tmp_path: Path, server: HttpApp, **more: str) -> Workspace:
+def serving(tmp_path: Path, server: HttpApp, **more: Any) -> Workspace:
     settings = Settings(home=tmp_path / "home", admin_key="k", min_free_disk_mb=0, ollama_url=server.url)
     workspace = Workspace.open(settings)
     keys.ensure_first_key(workspace)
@@ -77,6 +77,17 @@ def test_answers_are_as_measured_unless_the_caller_names_a_temperature(client: T
     assert chat(client, temperature=None).status_code == 200
     assert chat(client, temperature=0.7).status_code == 200
     assert [asked["temperature"] for asked in server.asked] == [0, 0, 0.7]
+
+
+def test_answers_end_where_the_learnt_ones_would_unless_the_caller_names_a_length(
+    tmp_path: Path, server: ChatModel
+) -> None:
+    """A model that never wrote its end mark went on until its context was full."""
+    app = create_app(workspace=serving(tmp_path, server, num_predict=90))
+    with TestClient(app, headers={"Authorization": "Bearer k"}) as client:
+        for told in ({}, {"max_tokens": None}, {"max_tokens": 500}, {"max_completion_tokens": 7}):
+            assert chat(client, **told).status_code == 200
+    assert [asked.get("max_tokens") for asked in server.asked] == [90, 90, 500, None]
 
 
 def test_the_model_reads_what_training_wrote(client: TestClient, server: ChatModel) -> None:

@@ -71,7 +71,8 @@ def test_deploy_parity_promote(tiny: Tiny, target: OllamaTarget, ollama: Ollama)
     target.promote(deployment)
     assert ollama.tags()["tiny-model:latest"] == deployment.digest
     with target.serve(deployment) as endpoint:
-        body = {"model": endpoint.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+        body = {"model": endpoint.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}
+        body = target.body(body, Constraint({"type": "string", "enum": ["yes", "no"]}))
         answer = httpx.post(f"{endpoint.base_url}/chat/completions", json=body, timeout=60)
     assert answer.status_code == 200
 
@@ -280,6 +281,20 @@ def test_a_lost_default_system_prompt_fails_parity(tiny: Tiny, target: OllamaTar
 
 
 @only_fake
+def test_answers_that_ollama_cannot_read_do_not_hide_the_prompt(
+    tiny: Tiny, target: OllamaTarget, fake: FakeOllama
+) -> None:
+    """A model that says half a character had its chat refused with a 500."""
+    deployment = target.deploy(tiny.candidate())
+    fake.faults = Faults(unreadable=True)
+    target.parity(deployment).require()
+    (go, _), *_ = KNOWN.values()
+    fake.models[deployment.model] = replace(fake.models[deployment.model], go=go.replace("<|im_end|>\n", "<|im_end|>"))
+    failed = {check.name for check in target.parity(deployment).checks if not check.passed}
+    assert {"metadata", "with_system.prompt", "with_system.token_count"} <= failed
+
+
+@only_fake
 def test_an_error_inside_a_200_stream_is_an_error(tiny: Tiny, target: OllamaTarget, fake: FakeOllama) -> None:
     fake.faults = Faults(create_error="write /models: no space left on device")
     with pytest.raises(Unavailable, match="no space left"):
@@ -365,8 +380,8 @@ def test_a_foreign_tag_where_our_version_would_go_stays(tiny: Tiny, target: Olla
 def test_answers_end(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
     """A bare question ran on until the context was full."""
     deployment = target.deploy(replace(tiny.candidate(), num_predict=5))
-    asked = {"model": deployment.model, "messages": [{"role": "user", "content": "hello"}], "stream": False}
-    answer = httpx.post(f"{ollama.url}/api/chat", json=asked, timeout=60).json()
+    asked = {"model": deployment.model, "prompt": "hello", "raw": True, "stream": False}
+    answer = httpx.post(f"{ollama.url}/api/generate", json=asked, timeout=60).json()
     assert answer["eval_count"] <= 5
 
 

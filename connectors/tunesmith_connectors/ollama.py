@@ -29,9 +29,12 @@ class OllamaError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """`steps`: each token with the log-probabilities of the likely ones there; none from an Ollama that tells none."""
+    """`steps`: each token with the log-probabilities of the likely ones there; none from an Ollama that tells none.
 
-    prompt_tokens: int
+    `prompt_tokens` is None where Ollama broke off because it could not read what the model wrote.
+    """
+
+    prompt_tokens: int | None
     text: str
     steps: list[tuple[str, dict[str, float]]]
 
@@ -165,13 +168,13 @@ class Ollama:
                 model=model, messages=messages, tools=tools or None, options=_greedy(tokens), **likely
             )
             text = (said.message.thinking or "") + (said.message.content or "")
-            return Answer(int(said.prompt_eval_count or 0), text, _steps(said.logprobs))
+            return Answer(_count(said), text, _steps(said.logprobs))
 
     def raw(self, model: str, prompt: str, *, tokens: int) -> Answer:
         """The greedy answer to a prompt that goes to the model as it is."""
         with self._errors("generate"):
             said = self._client.generate(model=model, prompt=prompt, raw=True, options=_greedy(tokens), **_LIKELY)
-            return Answer(int(said.prompt_eval_count or 0), str(said.response or ""), _steps(said.logprobs))
+            return Answer(_count(said), str(said.response or ""), _steps(said.logprobs))
 
     def rendered(
         self, model: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
@@ -215,6 +218,10 @@ class Ollama:
 
 def _greedy(tokens: int) -> dict[str, Any]:
     return {"temperature": 0, "seed": 0, "num_predict": tokens}
+
+
+def _count(said: ollama.ChatResponse | ollama.GenerateResponse) -> int | None:
+    return int(said.prompt_eval_count or 0) if said.done else None
 
 
 def _steps(logprobs: Sequence[Any] | None) -> list[tuple[str, dict[str, float]]]:

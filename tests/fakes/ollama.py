@@ -31,6 +31,7 @@ class Faults:
     cut: bool = False
     loses: set[str] = field(default_factory=set)  # "stop", …: taken, but not kept
     refuses_copy: bool = False
+    unreadable: bool = False  # what the model says in a chat does not parse, as with half a character
 
 
 class FakeOllama(HttpApp):
@@ -166,6 +167,8 @@ class FakeOllama(HttpApp):
         think, prompt = self._prompt(made, asked, messages)
         if asked.get("_debug_render_only") and self.templates.mode == "new":
             return 200, {"model": asked["model"], "_debug_info": {"rendered_template": prompt}}
+        if self.faults.unreadable:
+            raise Refused(500, {"error": "llama-server chat error: The model produced output that does not match"})
         answer = self._answer(made, prompt, asked)
         said = {"role": "assistant", **_parted(answer["content"], prompt, think)}
         return 200, {"model": asked["model"], "message": said, **_counts(answer)}
@@ -184,14 +187,17 @@ class FakeOllama(HttpApp):
         """OpenAI's layer: who names no temperature gets 1, over the model's own parameters."""
         made = self.find(asked["model"])
         options = {"temperature": asked.get("temperature", 1.0), "top_p": asked.get("top_p", 1.0)}
+        held = ((asked.get("response_format") or {}).get("json_schema") or {}).get("schema")
         if asked.get("max_tokens") is not None:
             options["num_predict"] = asked["max_tokens"]
         think, prompt = self._prompt(made, asked, asked["messages"])
-        answer = self._answer(made, prompt, {**asked, "options": options, "logprobs": False})
+        answer = self._answer(made, prompt, {"options": options, "format": held})
         message = {"role": "assistant", "content": _parted(answer["content"], prompt, think)["content"]}
         finish = "length" if answer["truncated_at"] else "stop"
         choice = {"index": 0, "message": message, "finish_reason": finish}
-        return 200, {"id": "chatcmpl-1", "object": "chat.completion", "model": asked["model"], "choices": [choice]}
+        usage = {"prompt_tokens": answer["tokens_evaluated"], "completion_tokens": answer["tokens_predicted"]}
+        head = {"id": "chatcmpl-1", "object": "chat.completion", "model": asked["model"]}
+        return 200, {**head, "choices": [choice], "usage": usage}
 
     def _prompt(self, made: Made, asked: dict[str, Any], messages: list[dict[str, str]]) -> tuple[bool, str]:
         """Whether it thinks (it does unless it is forbidden), and the rendered conversation."""
@@ -229,9 +235,8 @@ class FakeOllama(HttpApp):
         self.asked.append(asked)
         own = json.loads(made.parameters)
         options = {"temperature": 0.8, "num_predict": -1, **own, **(asked.get("options") or {})}
-        return self.engine.answer(
-            made.weights, prompt, options, asked.get("top_logprobs", 0) if asked.get("logprobs") else None
-        )
+        likely = asked.get("top_logprobs", 0) if asked.get("logprobs") else None
+        return self.engine.answer(made.weights, prompt, options, likely, asked.get("format"))
 
 
 def _parted(text: str, prompt: str, think: bool) -> dict[str, str]:

@@ -46,14 +46,15 @@ class Engine:
             asked["tools"] = tools
         return str(self._post(weights, "/apply-template", asked)["prompt"])
 
-    def answer(self, weights: str, prompt: str, options: dict[str, Any], likely: int | None) -> dict[str, Any]:
+    def answer(
+        self, weights: str, prompt: str, options: dict[str, Any], likely: int | None, schema: Any
+    ) -> dict[str, Any]:
         """`likely`: how many log-probabilities beside the chosen one; None for none."""
         asked = {"prompt": prompt, "n_predict": options["num_predict"], "temperature": options["temperature"]}
-        asked |= {
-            "cache_prompt": False,
-            "stop": options.get("stop", []),
-            "n_probs": 0 if likely is None else max(1, likely),
-        }
+        asked |= {"cache_prompt": False, "stop": options.get("stop", [])}
+        asked["n_probs"] = 0 if likely is None else max(1, likely)
+        if schema:
+            asked["json_schema"] = schema
         answer = self._post(weights, "/completion", asked)
         cold = (weights, prompt) not in self.seen
         self.seen.add((weights, prompt))

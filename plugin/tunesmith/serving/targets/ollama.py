@@ -19,7 +19,7 @@ from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.native_tools import Conversation
 from tunesmith_connectors.ollama import Answer, Ollama, OllamaError
 
-_PROOF_TOKENS = 8
+_PROOF_TOKENS = (8, 4, 2, 1)  # of an answer, as many as it takes
 
 
 class OllamaTarget:
@@ -184,6 +184,7 @@ class _Served:
         self.ollama = ollama
         self.model = model
         self.bos = bos
+        self.tokens = _PROOF_TOKENS[0]
 
     def token_ids(self, messages: Sequence[Message]) -> None:
         """There is no tokenize endpoint."""
@@ -192,7 +193,23 @@ class _Served:
         return self.ollama.rendered(self.model, _plain(messages))
 
     def chat(self, messages: Sequence[Message]) -> Reply:
-        return _warm(lambda: self.ollama.chat(self.model, _plain(messages), tokens=_PROOF_TOKENS))
+        """Ollama reads answers to chats, and breaks off at one that it cannot read, such as half a character: then
+        fewer tokens are asked for, and at last none of the model's own."""
+        broken: OllamaError | None = None
+        for self.tokens in _PROOF_TOKENS:
+            try:
+                answer = _warm(lambda: self.ollama.chat(self.model, _plain(messages), tokens=self.tokens))
+            except OllamaError as error:
+                if error.status != 500:
+                    raise
+                broken = error
+            else:
+                if answer is not None:
+                    return answer
+        rendered = self.rendered(messages)
+        if rendered is None:
+            raise broken or OllamaError(f"Ollama finishes no answer of {self.model}.")
+        return self.raw(rendered)
 
     def tool_ids(self, conversation: Conversation) -> None:
         """There is no tokenize endpoint."""
@@ -205,14 +222,20 @@ class _Served:
 
     def raw(self, prompt: str) -> Reply:
         text = prompt.removeprefix(self.bos) if self.bos else prompt
-        return _warm(lambda: self.ollama.raw(self.model, text, tokens=_PROOF_TOKENS))
+        answer = _warm(lambda: self.ollama.raw(self.model, text, tokens=self.tokens))
+        if answer is None:
+            raise OllamaError(f"Ollama did not finish an answer of {self.model}.", retryable=True)
+        return answer
+
+
+def _warm(ask: Callable[[], Answer]) -> Reply | None:
+    """The second answer; None for one that was broken off."""
+    ask()
+    answer = ask()
+    if answer.prompt_tokens is None:
+        return None
+    return Reply(answer.prompt_tokens, answer.text, [Step(token, likely) for token, likely in answer.steps])
 
 
 def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": m["role"], "content": m["content"]} for m in messages]
-
-
-def _warm(ask: Callable[[], Answer]) -> Reply:
-    ask()
-    answer = ask()
-    return Reply(answer.prompt_tokens, answer.text, [Step(token, likely) for token, likely in answer.steps])
