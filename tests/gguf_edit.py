@@ -50,17 +50,3 @@ def copied(gguf: Path, out: Path) -> Path:
     shutil.copyfile(gguf, out)
     gguf_file.seal(out)
     return out
-
-
-def with_template(gguf: Path, out: Path, template: str) -> str:
-    """A copy with another chat template, made longer by a comment so that the tensors keep their alignment; returns
-    the template as it is in the file."""
-    key = b"tokenizer.chat_template" + (8).to_bytes(4, "little")
-    content = gguf.read_bytes()
-    start = content.index(key) + len(key)
-    length = int.from_bytes(content[start : start + 8], "little")
-    padded = template + "{#" + "-" * ((length - len(template.encode()) - 4) % 32) + "#}"
-    text = padded.encode()
-    out.write_bytes(content[:start] + len(text).to_bytes(8, "little") + text + content[start + 8 + length :])
-    gguf_file.seal(out)
-    return padded

@@ -13,6 +13,7 @@ from gguf_edit import with_template
 from test_tool_use import LIGHT, ON, OPENAI, TIMER, TOOLS, call
 from tunesmith.evaluation.answers import Examination
 from tunesmith.serving import merge, tool_asking, tool_template
+from tunesmith.serving.gguf_file import read_metadata
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import CONVERSATIONS, ParityReport
 from tunesmith.serving.targets.base import Endpoint
@@ -309,9 +310,11 @@ def wrapped(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The tiny model with a template that declares tools."""
     place = tmp_path_factory.mktemp("tools")
     hf_dir = Path(shutil.copytree(tiny.hf_dir, place / "hf", ignore=shutil.ignore_patterns("*.safetensors")))
-    written = with_template(tiny.f16, place / "model.gguf", tool_template.wrap(HfFolder(tiny.hf_dir)))
-    (hf_dir / "chat_template.jinja").write_text(written, encoding="utf-8")
-    return Tiny(tiny.base, tiny.adapter, hf_dir, place / "model.gguf")
+    template = tool_template.wrap(HfFolder(tiny.hf_dir))
+    old = len(read_metadata(tiny.f16)["tokenizer.chat_template"].encode())
+    template += "{#" + "-" * ((old - len(template.encode()) - 4) % 32) + "#}"  # the numbers must stay aligned
+    (hf_dir / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return Tiny(tiny.base, tiny.adapter, hf_dir, with_template(tiny.f16, place / "model.gguf", template))
 
 
 def test_llamacpp_is_given_the_tokens_of_training(wrapped: Tiny, settings: Settings, tmp_path: Path) -> None:

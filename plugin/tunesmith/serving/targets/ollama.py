@@ -217,7 +217,7 @@ class _Served:
     def tool_text(self, conversation: Conversation) -> str | None:
         return self.ollama.rendered(self.model, conversation.messages, conversation.tools)
 
-    def tool_count(self, conversation: Conversation) -> int:
+    def tool_count(self, conversation: Conversation) -> int | None:
         return self.ollama.chat(self.model, conversation.messages, tokens=1, tools=conversation.tools).prompt_tokens
 
     def raw(self, prompt: str) -> Reply:
