@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fakes.tiny_model import TEMPLATE
 from gguf_edit import with_template
 from test_tool_use import LIGHT, ON, OPENAI, TIMER, TOOLS, call
 from tunesmith.evaluation.answers import Examination
+from tunesmith.recipes.stages import train
 from tunesmith.serving import merge, tool_asking, tool_template
 from tunesmith.serving.gguf_file import read_metadata
 from tunesmith.serving.hf_folder import HfFolder
@@ -21,7 +23,9 @@ from tunesmith.serving.targets.llamacpp import LlamaCppTarget, start
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.serving.tool_parity import check_tools
 from tunesmith.settings import Settings
-from tunesmith.tasks.conversation import Message, Row
+from tunesmith.tasks.base import TASKS, Task
+from tunesmith.tasks.chat import Chat
+from tunesmith.tasks.conversation import Message, Row, write_rows
 from tunesmith.tasks.native_tools import Conversation, answer_text, as_passed_on, read_conversation
 from tunesmith.tasks.openai_tools import row_from_openai, to_text
 from tunesmith.tasks.tool_use import ToolUse, as_trained
@@ -272,6 +276,34 @@ def test_a_merged_model_has_the_template_of_its_adapter(tiny_base: tuple[Path, P
     assert HfFolder(tmp_path / "tools").template == wrapped
     assert tool_template.form_at(str(tmp_path / "tools")) == "wrapped"
     assert tool_template.form_at(str(tmp_path / "gone")) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "made"), [(ToolUse(), True), (Chat(), False), (TASKS.get("classification")({"labels": ["a", "b"]}), False)]
+)
+def test_only_a_model_for_tools_is_trained_with_a_template_of_its_own(
+    tiny_base: tuple[Path, Path], tmp_path: Path, task: Task, made: bool
+) -> None:
+    context: Any = SimpleNamespace(folder=tmp_path, task=lambda: task, say=lambda *_, **__: None)
+    rows = tmp_path / "train.jsonl"
+    write_rows(rows, [row_from_openai(OPENAI)])
+    place = train._tool_template(context, HfFolder(tiny_base[0]), rows)
+    assert (place is not None) == made
+    assert (tmp_path / tool_template.NAME).exists() == made
+    if place:
+        kept = place.read_text(encoding="utf-8")
+        write_rows(rows, [Row(CONVERSATIONS["several_turns"])])
+        assert train._tool_template(context, HfFolder(tiny_base[0]), rows) == place, "a training that goes on"
+        assert place.read_text(encoding="utf-8") == kept
+
+
+def test_a_training_that_began_without_the_template_goes_on_without(
+    tiny_base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    context: Any = SimpleNamespace(folder=tmp_path, task=ToolUse, say=lambda *_, **__: None)
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    write_rows(tmp_path / "train.jsonl", [row_from_openai(OPENAI)])
+    assert train._tool_template(context, HfFolder(tiny_base[0]), tmp_path / "train.jsonl") is None
 
 
 def told() -> Conversation:

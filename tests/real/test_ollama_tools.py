@@ -34,6 +34,7 @@ ROWS, LATER = 12, 6
 SENTENCE = "It is done, as you asked."
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
     pytest.mark.skipif(not URL, reason="no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, such as http://127.0.0.1:11434"),
 ]
 
