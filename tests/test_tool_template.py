@@ -17,7 +17,7 @@ from tunesmith.recipes.stages import train
 from tunesmith.serving import merge, tool_asking, tool_template
 from tunesmith.serving.gguf_file import read_metadata
 from tunesmith.serving.hf_folder import HfFolder
-from tunesmith.serving.parity import CONVERSATIONS, ParityReport
+from tunesmith.serving.parity import CONVERSATIONS, ParityReport, Reply, Step, other_answer
 from tunesmith.serving.targets.base import Endpoint
 from tunesmith.serving.targets.llamacpp import LlamaCppTarget, start
 from tunesmith.serving.targets.ollama import OllamaTarget
@@ -304,6 +304,13 @@ def test_a_training_that_began_without_the_template_goes_on_without(
     (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
     write_rows(tmp_path / "train.jsonl", [row_from_openai(OPENAI)])
     assert train._tool_template(context, HfFolder(tiny_base[0]), tmp_path / "train.jsonl") is None
+
+
+def test_what_a_server_holds_back_while_a_call_may_begin_is_no_other_answer() -> None:
+    """As seen: "<" could begin <tool_call>, so its step comes empty, and the next one has both."""
+    steps = [Step(token, {token: -0.1, "x": -9.0}) for token in ("", "<p", ">")]
+    assert other_answer(Reply(9, "<p>", steps), Reply(9, "<p>", steps[1:])) is None
+    assert other_answer(Reply(9, "<p>", steps), Reply(9, "<b>", [Step("<b", {"<b": -0.1})]))
 
 
 def told() -> Conversation:
