@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_fixtures import fake, old, ollama, target  # noqa: F401  fixtures of the tests that name them
 from postgres import fresh_database
 from tunesmith.serving.targets.base import Candidate
 from tunesmith.settings import Settings

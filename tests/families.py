@@ -40,6 +40,7 @@ class Family:
     eos: str
     bos: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()  # that llama.cpp looks for, beside those of the template
 
     @property
     def jinja(self) -> str:
@@ -57,14 +58,18 @@ _EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok"
 FAMILIES = {
     "llama": Family("LlamaForCausalLM", "llama3", "<|eot_id|>", "<|begin_of_text|>"),
     "llama-3.2": Family("LlamaForCausalLM", "llama3_2", "<|eot_id|>", "<|begin_of_text|>"),
-    "qwen2": Family("Qwen2ForCausalLM", "qwen2_5", "<|im_end|>"),
+    # transformers gives every qwen2 folder that family's own tokenizer: its template stands on a llama here.
+    "qwen2.5-template": Family("LlamaForCausalLM", "qwen2_5", "<|im_end|>"),
+    "deepseek-r1-distill": Family(
+        "LlamaForCausalLM", "deepseek_r1_distill", "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>"
+    ),
     "qwen3": Family("Qwen3ForCausalLM", "qwen3", "<|im_end|>", config={"head_dim": 32}),
     "qwen3-moe": Family(
         "Qwen3MoeForCausalLM", "qwen3_instruct_2507", "<|im_end|>", config={"head_dim": 32, **_EXPERTS}
     ),
     "qwen3-unthinking": Family("Qwen3ForCausalLM", "qwen3_5_nothink", "<|im_end|>", config={"head_dim": 32}),
     "gemma3": Family("Gemma3ForCausalLM", "gemma3", "<end_of_turn>", "<bos>", {"head_dim": 32, "sliding_window": 64}),
-    "phi3": Family("Phi3ForCausalLM", "phi3", "<|end|>", config={"sliding_window": 512}),
+    "phi3": Family("Phi3ForCausalLM", "phi3", "<|end|>", config={"sliding_window": 512}, marks=("<s>", "<unk>")),
     "mistral": Family("MistralForCausalLM", MISTRAL, "</s>", "<s>"),
     "smollm3": Family("SmolLM3ForCausalLM", SMOLLM3, "<|im_end|>"),
     "granite": Family("GraniteForCausalLM", GRANITE, "<|end_of_text|>"),
@@ -102,7 +107,9 @@ def _build(family: Family, place: Path) -> None:
     jinja = family.jinja
     tokenizer = AutoTokenizer.from_pretrained(base_models.prepare_packaged(Settings()))
     written = set(re.findall(r"<\|[a-zA-Z0-9_]+\|>|<[a-z_/]+>|\[/?[A-Z]+\]", jinja)) - set(tokenizer.get_vocab())
-    marks = sorted({family.eos, *([family.bos] if family.bos else []), *written} - set(tokenizer.get_vocab()))
+    marks = sorted(
+        {family.eos, *([family.bos] if family.bos else []), *written, *family.marks} - set(tokenizer.get_vocab())
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": marks})
     tokenizer.add_special_tokens({"eos_token": family.eos, "pad_token": family.eos})
     tokenizer.bos_token = family.bos
@@ -116,9 +123,10 @@ def _build(family: Family, place: Path) -> None:
     model.generation_config = GenerationConfig(eos_token_id=eos, bos_token_id=bos)
     model.save_pretrained(place)
     tokenizer.save_pretrained(place)
-    told = place / "tokenizer_config.json"  # phi3's converter reads from the class which kind of tokenizer it is
-    settings = json.loads(told.read_text(encoding="utf-8"))
-    told.write_text(json.dumps({**settings, "tokenizer_class": "GPT2Tokenizer"}), encoding="utf-8")
+    if family.model.startswith("Phi3"):  # whose converter reads from the class which kind of tokenizer it is
+        told = place / "tokenizer_config.json"
+        settings = json.loads(told.read_text(encoding="utf-8"))
+        told.write_text(json.dumps({**settings, "tokenizer_class": "GPT2Tokenizer"}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Ollama as a target, against a stand-in with real tokens, or the real one (TUNESMITH_REAL_OLLAMA_URL)."""
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +10,11 @@ import pytest
 from conftest import Tiny
 from fakes import ollama_engine
 from fakes.ollama import FakeOllama, Faults
-from fakes.ollama_models import KNOWN, Templates
+from fakes.ollama_models import KNOWN
 from gguf_edit import copied, with_double_bos
+from ollama_fixtures import REAL, only_fake, tags
 from tunesmith.errors import BadInput, Conflict, ParityError, Unavailable
-from tunesmith.serving import gguf_file, own_template
+from tunesmith.serving import own_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.targets.ollama import OllamaTarget
 from tunesmith.settings import Settings
@@ -23,42 +22,6 @@ from tunesmith.tasks.base import Constraint
 from tunesmith_connectors.ollama import Ollama
 
 pytest.importorskip("xllamacpp")
-
-REAL = os.environ.get("TUNESMITH_REAL_OLLAMA_URL")
-only_fake = pytest.mark.skipif(REAL is not None, reason="needs a stand-in that fails on demand")
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeOllama]:
-    (tmp_path / "blobs").mkdir()
-    with FakeOllama(tmp_path / "blobs") as fake:
-        yield fake
-
-
-@pytest.fixture
-def old(fake: FakeOllama) -> FakeOllama:
-    """One that renders nothing but templates in its own language."""
-    fake.templates = Templates("old")
-    return fake
-
-
-@pytest.fixture
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OllamaTarget]:
-    url = REAL or request.getfixturevalue("fake").url
-    yield OllamaTarget(Settings(home=tmp_path, ollama_url=url))
-    if REAL:
-        ollama = Ollama(REAL)
-        for name in ollama.tags():
-            if name.startswith("tiny-model:"):
-                ollama.delete(name)
-        ollama.close()
-
-
-@pytest.fixture
-def ollama(target: OllamaTarget) -> Iterator[Ollama]:
-    client = Ollama(str(target.settings.ollama_url))
-    yield client
-    client.close()
 
 
 def test_deploy_parity_promote(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
@@ -108,9 +71,9 @@ def test_a_second_version_replaces_and_rolls_back(
         assert ollama.tags()["tiny-model:latest"] == live.digest
     target.remove(second)
     target.remove(second)
-    assert set(ollama.tags()) == {"tiny-model:run-1", "tiny-model:latest"}
+    assert set(tags(ollama)) == {"tiny-model:run-1", "tiny-model:latest"}
     target.remove(first)
-    assert not ollama.tags(), "the live tag goes with its version"
+    assert not tags(ollama), "the live tag goes with its version"
 
 
 def test_a_changed_export_under_the_same_version_is_created_anew(
@@ -221,7 +184,7 @@ def test_a_base_is_tried_before_its_training(tiny: Tiny, target: OllamaTarget, o
     assert "llamacpp" in str(caught.value.hint)
     with pytest.raises(BadInput, match="no chat template"):
         target.ready_for(base_with(tiny, tmp_path / "bare", ""))
-    assert not [name for name in ollama.tags() if name.startswith("tunesmith-")]
+    assert not tags(ollama)
 
 
 @only_fake
@@ -238,28 +201,6 @@ def test_a_target_that_is_away_is_not_ready(tiny: Tiny, settings: Settings) -> N
     for ask in (lambda: away.ready_for(tiny.hf_dir), lambda: away.foreign("m")):
         with pytest.raises(Unavailable):
             ask()
-
-
-@only_fake
-@pytest.mark.parametrize("quantization", ["f16", "q8_0"])
-def test_neither_tag_nor_file_is_left(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, quantization: str) -> None:
-    """Ollama writes what it is given anew, and kept both."""
-    deployment = target.deploy(tiny.candidate(quantization=quantization))
-    assert fake.blobs.all() == {fake.models[deployment.model].weights}
-    target.promote(deployment)
-    target.remove(deployment)
-    assert (fake.models, fake.blobs.all()) == ({}, set())
-
-
-@only_fake
-@pytest.mark.parametrize(
-    "faults", [Faults(create_error="no space left on device"), Faults(cut=True), Faults(loses={"stop"})]
-)
-def test_a_failed_deployment_leaves_nothing(tiny: Tiny, target: OllamaTarget, fake: FakeOllama, faults: Faults) -> None:
-    fake.faults = faults
-    with pytest.raises((Unavailable, ParityError)):
-        target.deploy(tiny.candidate())
-    assert (fake.models, fake.blobs.all()) == ({}, set())
 
 
 @only_fake
@@ -336,53 +277,13 @@ def test_a_replaced_version_is_not_promoted(tiny: Tiny, target: OllamaTarget, fa
     assert "tiny-model:latest" not in fake.models
 
 
-def foreign_model(ollama: Ollama, tiny: Tiny, name: str) -> str:
-    """Somebody else's model, and its digest."""
-    seal = gguf_file.read_seal(tiny.f16)
-    ollama.upload(tiny.f16, seal.digest)
-    ollama.create(
-        name, files={"m.gguf": seal.digest}, template="{{ .Prompt }}", system="Mine", parameters={}, license=""
-    )
-    return ollama.tags()[name]
-
-
-@pytest.mark.parametrize("tag", ["latest", "3b"])
-def test_a_foreign_model_of_that_name_is_told(tiny: Tiny, target: OllamaTarget, ollama: Ollama, tag: str) -> None:
-    assert target.foreign("tiny-model") is None
-    foreign_model(ollama, tiny, f"tiny-model:{tag}")
-    assert target.foreign("tiny-model") == f"Ollama has a model tiny-model:{tag} that Tunesmith did not make."
-    assert target.foreign("Tiny-Model"), "Ollama knows no capitals"
-    assert target.foreign("tiny") is None
-
-
-def test_our_own_model_is_not_foreign(tiny: Tiny, target: OllamaTarget) -> None:
-    target.promote(target.deploy(tiny.candidate()))
-    assert target.foreign("tiny-model") is None
-
-
-def test_a_foreign_live_tag_is_neither_replaced_nor_deleted(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
-    before = foreign_model(ollama, tiny, "tiny-model:latest")
-    deployment = target.deploy(tiny.candidate())
-    with pytest.raises(Conflict, match="did not make") as caught:
-        target.promote(deployment)
-    assert caught.value.error_code == "foreign_model"
-    target.remove(deployment)
-    assert ollama.tags() == {"tiny-model:latest": before}
-
-
-def test_a_foreign_tag_where_our_version_would_go_stays(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
-    before = foreign_model(ollama, tiny, "tiny-model:run-1")
-    with pytest.raises(Conflict, match="did not make"):
-        target.deploy(tiny.candidate())
-    assert ollama.tags()["tiny-model:run-1"] == before
-
-
 def test_answers_end(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
     """A bare question ran on until the context was full."""
     deployment = target.deploy(replace(tiny.candidate(), num_predict=5))
-    asked = {"model": deployment.model, "prompt": "hello", "raw": True, "stream": False}
+    held = {"type": "string", "enum": ["a" * 40]}
+    asked = {"model": deployment.model, "prompt": "hello", "raw": True, "stream": False, "format": held}
     answer = httpx.post(f"{ollama.url}/api/generate", json=asked, timeout=60).json()
-    assert answer["eval_count"] <= 5
+    assert (answer["eval_count"], answer["done_reason"]) == (5, "length")
 
 
 def test_a_foreign_gguf_is_not_uploaded(tiny: Tiny, target: OllamaTarget, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import ollama
 
+Schema = dict[str, Any]
+
 _CHUNK = 1024 * 1024
 _LIKELY: dict[str, Any] = {"logprobs": True, "top_logprobs": 8}
 
@@ -37,6 +39,8 @@ class Answer:
     prompt_tokens: int | None
     text: str
     steps: list[tuple[str, dict[str, float]]]
+    ended: bool
+    """By the model itself, not by the number of tokens that was asked for."""
 
 
 class Ollama:
@@ -159,22 +163,25 @@ class Ollama:
         messages: Sequence[Mapping[str, Any]],
         *,
         tokens: int,
+        schema: Schema | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> Answer:
-        """The greedy answer to a conversation, as callers ask. With tools, Ollama refuses to tell likelihoods."""
+        """The greedy answer to a conversation, as callers ask, held to a JSON Schema where one is named. With tools,
+        Ollama refuses to tell likelihoods."""
         likely = {} if tools else _LIKELY
         with self._errors("chat"):
             said = self._client.chat(
-                model=model, messages=messages, tools=tools or None, options=_greedy(tokens), **likely
+                model=model, messages=messages, tools=tools or None, format=schema, options=_greedy(tokens), **likely
             )
-            text = (said.message.thinking or "") + (said.message.content or "")
-            return Answer(_count(said), text, _steps(said.logprobs))
+            return _answer(said, (said.message.thinking or "") + (said.message.content or ""))
 
-    def raw(self, model: str, prompt: str, *, tokens: int) -> Answer:
+    def raw(self, model: str, prompt: str, *, tokens: int, schema: Schema | None = None) -> Answer:
         """The greedy answer to a prompt that goes to the model as it is."""
         with self._errors("generate"):
-            said = self._client.generate(model=model, prompt=prompt, raw=True, options=_greedy(tokens), **_LIKELY)
-            return Answer(_count(said), str(said.response or ""), _steps(said.logprobs))
+            said = self._client.generate(
+                model=model, prompt=prompt, raw=True, format=schema, options=_greedy(tokens), **_LIKELY
+            )
+            return _answer(said, str(said.response or ""))
 
     def rendered(
         self, model: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
@@ -220,8 +227,9 @@ def _greedy(tokens: int) -> dict[str, Any]:
     return {"temperature": 0, "seed": 0, "num_predict": tokens}
 
 
-def _count(said: ollama.ChatResponse | ollama.GenerateResponse) -> int | None:
-    return int(said.prompt_eval_count or 0) if said.done else None
+def _answer(said: ollama.ChatResponse | ollama.GenerateResponse, text: str) -> Answer:
+    count = int(said.prompt_eval_count or 0) if said.done else None
+    return Answer(count, text, _steps(said.logprobs), said.done_reason == "stop")
 
 
 def _steps(logprobs: Sequence[Any] | None) -> list[tuple[str, dict[str, float]]]:

@@ -249,7 +249,13 @@ def _parted(text: str, prompt: str, think: bool) -> dict[str, str]:
 
 
 def _counts(answer: dict[str, Any]) -> dict[str, Any]:
-    counts = {"done": True, "prompt_eval_count": answer["tokens_evaluated"], "eval_count": answer["tokens_predicted"]}
+    reason = "length" if answer["truncated_at"] else "stop"
+    counts = {
+        "done": True,
+        "done_reason": reason,
+        "prompt_eval_count": answer["tokens_evaluated"],
+        "eval_count": answer["tokens_predicted"],
+    }
     return {**counts, "logprobs": answer["logprobs"]} if answer["logprobs"] else counts
 
 

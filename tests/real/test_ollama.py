@@ -4,6 +4,7 @@
 TUNESMITH_REAL_OLLAMA_MODELS, a folder of Hugging Face folders.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -31,15 +32,15 @@ pytestmark = [
     pytest.mark.skipif(not URL, reason="no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, such as http://127.0.0.1:11434"),
 ]
 NAME = "tunesmith-real-test"
+LONGEST = 150
 QUESTION = {"role": "user", "content": "RECEIPT\nTOTAL 12.50"}
 
 
 @pytest.fixture
 def ollama() -> Iterator[Ollama]:
     client = Ollama(URL)
-    before = client.tags()
     yield client
-    left = {tag for tag in client.tags() if tag not in before}
+    left = [tag for tag in client.tags() if tag.startswith((f"{NAME}:", "tunesmith-trial:"))]
     for tag in left:
         client.delete(tag)
     client.close()
@@ -52,6 +53,12 @@ def ask(path: str, model: str, **more: Any) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
+
+
+def is_held(message: dict[str, Any], schema: dict[str, Any]) -> bool:
+    """To the schema, or the template has opened a thought that a random model never closes."""
+    thought = message.get("thinking") or message.get("reasoning")
+    return bool(thought) or json.loads(message["content"]) in schema["enum"]
 
 
 def blobs(ollama: Ollama, deployment: Deployment) -> list[str]:
@@ -69,7 +76,7 @@ def goes_live(ollama: Ollama, folder: Path, place: Path, quantization: str = "f1
     export.to_gguf(folder, gguf, "f16", settings=Settings(home=place))
     exported = time.monotonic()
     candidate = Candidate.of_export(
-        name=NAME, version="v1", gguf=gguf, hf_dir=folder, quantization=quantization, num_predict=12
+        name=NAME, version="v1", gguf=gguf, hf_dir=folder, quantization=quantization, num_predict=LONGEST
     )
     deployment = target.deploy(candidate)
     report = target.parity(deployment)
@@ -79,17 +86,13 @@ def goes_live(ollama: Ollama, folder: Path, place: Path, quantization: str = "f1
     shown = ollama.show(f"{NAME}:latest") or {}
     assert shown["template"] == own_template.carried(HfFolder(folder)), "its own template is what is rendered"
     # A schema, because what a random model says cannot always be read.
-    schema = {"type": "object", "properties": {"total": {"enum": ["12.50", "1"]}}, "required": ["total"]}
-    assert '"total"' in ask("/api/chat", NAME, format=schema, think=False)["message"]["content"]
+    schema = {"type": "string", "enum": ["12.50", "1"]}
+    answer = ask("/api/chat", NAME, format=schema, think=False)
+    assert is_held(answer["message"], schema)
+    assert answer["eval_count"] <= LONGEST
     held = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     said = ask("/v1/chat/completions", NAME, response_format=held, temperature=0, reasoning_effort="none")
-    assert '"total"' in said["choices"][0]["message"]["content"]
-    assert (
-        httpx.post(
-            f"{URL}/api/generate", json={"model": NAME, "prompt": "a", "raw": True, "stream": False}, timeout=300
-        ).json()["eval_count"]
-        <= 12
-    )
+    assert is_held(said["choices"][0]["message"], schema)
     made = blobs(ollama, deployment)
     target.remove(deployment)
     assert not [tag for tag in ollama.tags() if tag.startswith(NAME)]

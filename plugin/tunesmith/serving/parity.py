@@ -47,11 +47,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Reply:
-    """`prompt_tokens`: of the whole prompt. `steps`: of the greedy answer; none where the target shows none."""
+    """`prompt_tokens`: of the whole prompt. `text`: of the greedy answer; None where the target could not read what the
+    model wrote. `steps`: none where it shows none. `ended`: by the model, not because enough was asked for."""
 
     prompt_tokens: int
-    text: str
+    text: str | None
     steps: list[Step] = field(default_factory=list)
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,19 +157,27 @@ def other_answer(chat: Reply, raw: Reply) -> str | None:
     """What the answer to the rendered prompt says differently from the chat's. A near tie may fall either way."""
     if raw.prompt_tokens != chat.prompt_tokens:
         return f"the rendered prompt is {raw.prompt_tokens} tokens, the chat {chat.prompt_tokens}"
+    if raw.text is None or chat.text is None:
+        return None
     said = f"the rendered prompt gives {raw.text[:40]!r}, the chat {chat.text[:40]!r}"
     if raw.text == chat.text:  # where a template knows tools, steps are held back while a call may begin
         return None
     if not (chat.steps and raw.steps):
         return said
     for place in range(max(len(chat.steps), len(raw.steps))):
-        pair = [reply.steps[place] if place < len(reply.steps) else None for reply in (chat, raw)]
+        pair = [_step(reply, place) for reply in (chat, raw)]
         tokens = [step.token if step else "" for step in pair]  # an answer that has ended chose the end
         if tokens[0] == tokens[1]:
             continue
+        if any(step is None and not reply.ended for step, reply in zip(pair, (chat, raw), strict=True)):
+            return None  # as far as both were asked
         leads = [step.lead_over(other) for step, other in zip(pair, reversed(tokens), strict=True) if step]
         return said if max(leads) > NEAR_TIE else None
     return None
+
+
+def _step(reply: Reply, place: int) -> Step | None:
+    return reply.steps[place] if place < len(reply.steps) else None
 
 
 def with_system(messages: Sequence[Message], system: str | None) -> list[Message]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +21,8 @@ from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.native_tools import Conversation
 from tunesmith_connectors.ollama import Answer, Ollama, OllamaError
 
-_PROOF_TOKENS = (8, 4, 2, 1)  # of an answer, as many as it takes
+_PROOF_TOKENS = (8, 4, 2, 1)  # of an answer, as many as can be read
+_READABLE = {"type": "string", "enum": ["yes", "no"]}
 
 
 class OllamaTarget:
@@ -184,7 +187,6 @@ class _Served:
         self.ollama = ollama
         self.model = model
         self.bos = bos
-        self.tokens = _PROOF_TOKENS[0]
 
     def token_ids(self, messages: Sequence[Message]) -> None:
         """There is no tokenize endpoint."""
@@ -193,23 +195,14 @@ class _Served:
         return self.ollama.rendered(self.model, _plain(messages))
 
     def chat(self, messages: Sequence[Message]) -> Reply:
-        """Ollama reads answers to chats, and breaks off at one that it cannot read, such as half a character: then
-        fewer tokens are asked for, and at last none of the model's own."""
-        broken: OllamaError | None = None
-        for self.tokens in _PROOF_TOKENS:
-            try:
-                answer = _warm(lambda: self.ollama.chat(self.model, _plain(messages), tokens=self.tokens))
-            except OllamaError as error:
-                if error.status != 500:
-                    raise
-                broken = error
-            else:
-                if answer is not None:
-                    return answer
-        rendered = self.rendered(messages)
-        if rendered is None:
-            raise broken or OllamaError(f"Ollama finishes no answer of {self.model}.")
-        return self.raw(rendered)
+        plain = _plain(messages)
+        try:
+            return _readable(partial(self.ollama.chat, self.model, plain))
+        except OllamaError:
+            rendered = self.rendered(messages)
+            if rendered is None:
+                raise
+            return replace(self.raw(rendered), text=None)
 
     def tool_ids(self, conversation: Conversation) -> None:
         """There is no tokenize endpoint."""
@@ -222,19 +215,26 @@ class _Served:
 
     def raw(self, prompt: str) -> Reply:
         text = prompt.removeprefix(self.bos) if self.bos else prompt
-        answer = _warm(lambda: self.ollama.raw(self.model, text, tokens=self.tokens))
-        if answer is None:
-            raise OllamaError(f"Ollama did not finish an answer of {self.model}.", retryable=True)
-        return answer
+        return _readable(partial(self.ollama.raw, self.model, text))
 
 
-def _warm(ask: Callable[[], Answer]) -> Reply | None:
-    """The second answer; None for one that was broken off."""
-    ask()
-    answer = ask()
-    if answer.prompt_tokens is None:
-        return None
-    return Reply(answer.prompt_tokens, answer.text, [Step(token, likely) for token, likely in answer.steps])
+def _readable(ask: Callable[..., Answer]) -> Reply:
+    """What is answered at the second asking. Ollama breaks off at what it cannot read, such as half a character: then
+    less is asked for, and at last only how long the prompt was."""
+    broken = OllamaError("Ollama finished no answer.", retryable=True)
+    for tokens, schema in (*((tokens, None) for tokens in _PROOF_TOKENS), (_PROOF_TOKENS[0], _READABLE)):
+        try:
+            ask(tokens=tokens, schema=schema)
+            answer = ask(tokens=tokens, schema=schema)
+        except OllamaError as error:
+            if error.status != 500:
+                raise
+            broken = error
+            continue
+        if answer.prompt_tokens is not None:
+            steps = [Step(token, likely) for token, likely in answer.steps]
+            return Reply(answer.prompt_tokens, None if schema else answer.text, steps, answer.ended)
+    raise broken
 
 
 def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
