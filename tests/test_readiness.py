@@ -17,6 +17,7 @@ from tunesmith.recipes.schema import Recipe
 from tunesmith.recipes.stages import train
 from tunesmith.serving import readiness
 from tunesmith.serving.readiness import Part
+from tunesmith.serving.targets.llamacpp import LlamaCppTarget
 from tunesmith.settings import Settings
 from tunesmith.store.workspace import Workspace
 
@@ -118,4 +119,16 @@ def test_a_target_that_is_away_is_noticed_before_the_training(train_context: Con
     with pytest.raises(Unavailable, match="target ollama is not there") as caught:
         train.run(train_context)
     assert caught.value.retryable
+    assert not (train_context.folder / "plan.json").exists()
+
+
+def test_a_template_that_the_target_cannot_serve_is_refused_before_the_training(
+    train_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_target: LlamaCppTarget, hf_dir: Path) -> None:
+        raise BadInput(f"{hf_dir.name} cannot be served here.", code="template_not_expressible")
+
+    monkeypatch.setattr(LlamaCppTarget, "ready_for", refuse)
+    with pytest.raises(BadInput, match="cannot be served here"):
+        train.run(train_context)
     assert not (train_context.folder / "plan.json").exists()

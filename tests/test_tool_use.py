@@ -318,6 +318,22 @@ def test_tool_choice_is_held_to(choice: Any, text: bool, light: bool, stop: bool
     assert ["tool_calls" in served(answer, tools)["choices"][0]["message"] for answer in (ON, stopped)] == [light, stop]
 
 
+def test_calls_that_a_server_has_read_are_held_to_the_tools() -> None:
+    def read(name: str, arguments: str, tools: Any = TOOLS) -> dict[str, Any]:
+        call = {"id": "x", "type": "function", "function": {"name": name, "arguments": arguments}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+        shown = tool_calls.with_calls({"choices": [choice]}, read_tools(tools))["choices"][0]
+        return dict(shown)
+
+    right = read("set_light", '{"room":"hall"}')
+    assert right["message"]["tool_calls"][0]["function"]["arguments"] == '{"room": "hall"}'
+    for wrong in (read("set_light", '{"room": "attic"}'), read("fly", "{}"), read("stop", "{}", []), read("stop", "{")):
+        assert "tool_calls" not in wrong["message"]
+        assert wrong["message"]["content"].startswith("<tool_call>")
+        assert wrong["finish_reason"] == "stop"
+
+
 def test_one_call_when_the_caller_says_so_and_no_unknown_choice() -> None:
     _, constraint, _ = tool_calls.as_text(ToolUse(), asked(parallel_tool_calls=False))
     assert constraint is not None

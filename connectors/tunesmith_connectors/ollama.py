@@ -160,11 +160,21 @@ class Ollama:
         return True
 
     def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], *, tokens: int, schema: Schema | None = None
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tokens: int,
+        schema: Schema | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> Answer:
-        """The greedy answer to a conversation, as callers ask, held to a JSON Schema where one is named."""
+        """The greedy answer to a conversation, as callers ask, held to a JSON Schema where one is named. With tools,
+        Ollama refuses to tell likelihoods."""
+        likely = {} if tools else _LIKELY
         with self._errors("chat"):
-            said = self._client.chat(model=model, messages=messages, format=schema, options=_greedy(tokens), **_LIKELY)
+            said = self._client.chat(
+                model=model, messages=messages, tools=tools or None, format=schema, options=_greedy(tokens), **likely
+            )
             return _answer(said, (said.message.thinking or "") + (said.message.content or ""))
 
     def raw(self, model: str, prompt: str, *, tokens: int, schema: Schema | None = None) -> Answer:
@@ -175,9 +185,11 @@ class Ollama:
             )
             return _answer(said, str(said.response or ""))
 
-    def rendered(self, model: str, messages: Sequence[Mapping[str, str]]) -> str | None:
+    def rendered(
+        self, model: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str | None:
         """The prompt of a conversation as Ollama renders it; None from an Ollama that does not tell."""
-        body = {"model": model, "messages": messages, "stream": False, "options": _greedy(1)}
+        body = {"model": model, "messages": messages, "tools": tools, "stream": False, "options": _greedy(1)}
         with self._errors("chat"):
             response = self._http.post("/api/chat", json={**body, "_debug_render_only": True})
             response.raise_for_status()

@@ -124,10 +124,11 @@ def _prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
 ) -> tuple[Endpoint, dict[str, Any], Turn | None]:
     """Where to ask, what, and how the whole answer is turned into tool calls where those are wanted."""
-    task = answering.task_of(version)
+    task = answering.spoken_task(workspace, version)
     if isinstance(task, ToolUse) and tool_calls.are_asked_for(asked):
         passed, constraint, tools = tool_calls.as_text(task, asked)
-        where, body = answering.address(workspace, pool, version, passed, constraint)
+        choice = tool_calls.choice_of(asked, tools)
+        where, body = answering.address(workspace, pool, version, passed, constraint, choice)
         return where, body, partial(tool_calls.with_calls, tools=tools)
     if name := answering.forced_tool(version, asked):
         passed, answer = answering.without_tools(asked), answering.answer_in(version, asked)

@@ -1,13 +1,15 @@
 """OpenAI's `tools` in a chat request, for a model that was trained to call them: as text in, as `tool_calls` out."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import BadInput
 from tunesmith.recipes import answering
+from tunesmith.serving.tool_asking import Choice
 from tunesmith.store.artifacts import new_id
 from tunesmith.tasks.base import Constraint
+from tunesmith.tasks.native_tools import answer_text
 from tunesmith.tasks.openai_tools import to_text
 from tunesmith.tasks.tool_use import ToolUse
 from tunesmith.tasks.tools import Tool, read_answer, read_tools
@@ -27,6 +29,12 @@ def as_text(task: ToolUse, asked: Mapping[str, Any]) -> tuple[dict[str, Any], Co
     several = asked.get("parallel_tool_calls") is not False
     constraint = task.constraint_to(allowed, text=not must, several=several)
     return {**answering.without_tools(asked), "messages": messages}, constraint, allowed
+
+
+def choice_of(asked: Mapping[str, Any], allowed: Sequence[Tool]) -> Choice:
+    """The caller's choice, for a model that is given tools as they are."""
+    must = (asked.get("tool_choice") or "auto") not in ("auto", "none")
+    return Choice([tool.name for tool in allowed], must)
 
 
 def _chosen(tools: list[Tool], choice: Any) -> tuple[list[Tool], bool]:
@@ -54,9 +62,10 @@ def with_calls(completion: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
 
 def _choice(choice: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
     message = choice.get("message") or {}
-    answer = read_answer(str(message.get("content") or ""), tools)
+    text = answer_text(message)
+    answer = read_answer(text, tools)
     if not answer.calls:
-        return choice
+        return choice if text == message.get("content") else _plain(choice, text)
     calls = [
         {
             "id": new_id("call"),
@@ -66,6 +75,14 @@ def _choice(choice: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
         for call in answer.calls
     ]
     return {**choice, "message": {**message, "content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}
+
+
+def _plain(choice: dict[str, Any], text: str) -> dict[str, Any]:
+    """The choice with calls that are not valid as the text that the model wrote."""
+    message = {key: value for key, value in choice["message"].items() if key != "tool_calls"}
+    reason = choice.get("finish_reason")
+    ended = "stop" if reason == "tool_calls" else reason
+    return {**choice, "message": {**message, "content": text}, "finish_reason": ended}
 
 
 async def as_stream(completion: dict[str, Any]) -> AsyncIterator[str]:

@@ -13,14 +13,18 @@ import httpx
 
 from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.metrics import Metrics, summarise
+from tunesmith.serving import tool_asking
 from tunesmith.serving.targets.base import Endpoint, Route, Target
 from tunesmith.store.files import write_text
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.conversation import Message, Row
+from tunesmith.tasks.native_tools import answer_text, read_conversation
+from tunesmith.tasks.tool_use import as_trained
 
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
 TIMEOUT_S = 600.0  # an Ollama that answers one at a time lets the others wait
 REFUSED = (400, 413, 422)  # statuses that blame the request
+UNREADABLE = "does not match the expected"  # llama.cpp, of a call that is none: it keeps the answer to itself
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
 
 
@@ -51,6 +55,9 @@ class Examination:
     route: Route | None = None
     most_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        self.task = as_trained(self.task, self.endpoint.tool_form)
+
     def run(self, rows: Sequence[Row], on_answer: Callable[[int, int], None] | None = None) -> list[Answered]:
         """Answers in the order of `rows`. Raises Unavailable when the model stops answering."""
         answered: list[Answered] = []
@@ -80,11 +87,18 @@ class Examination:
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
         request = {"model": self.endpoint.model, "messages": prompt, "temperature": 0}
         request["max_tokens"] = self.most_tokens or room
-        return self.target.body(request, self.task.constraint(question) if self.constrained else None)
+        constraint = self.task.constraint(question) if self.constrained else None
+        told = read_conversation(prompt) if self.endpoint.tool_form else None
+        if told is not None:
+            return tool_asking.body(self.target, request, told, constraint, tool_asking.Choice())
+        return self.target.body(request, constraint)
 
     def _chat_body(self, route: Route, prompt: list[Message], room: int) -> dict[str, Any]:
         """What callers of that route send, and no more. Only a model that is set up without an end is given one."""
+        told = read_conversation(prompt) if self.endpoint.tool_form else None
         body = {**route.parameters, "model": self.endpoint.model, "messages": prompt, "stream": False}
+        if told is not None:
+            body |= {"messages": told.messages, **({"tools": told.tools} if told.tools else {})}
         if self.most_tokens is None:
             body["options"] = {"num_predict": room, **body.get("options", {})}
         return body
@@ -101,15 +115,20 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
     """One chat completion. Raises BadInput for a request that the server refuses, and Unavailable for a model that is
     away or answers nonsense."""
     with _answering():
-        answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
-        return str(answer["choices"][0]["message"]["content"] or "")
+        try:
+            answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
+        except httpx.HTTPStatusError as error:
+            if UNREADABLE in error.response.text:
+                return ""
+            raise
+        return answer_text(answer["choices"][0]["message"])
 
 
 def chat(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> str:
     """As `complete`, in Ollama's own protocol."""
     with _answering():
         url = f"{endpoint.base_url.removesuffix('/v1')}/api/chat"
-        return str(_post(client, url, endpoint, body)["message"]["content"] or "")
+        return answer_text(_post(client, url, endpoint, body)["message"])
 
 
 def _post(client: httpx.Client, url: str, endpoint: Endpoint, body: dict[str, Any]) -> Any:
@@ -131,7 +150,7 @@ def _answering() -> Iterator[None]:
             hint="Look at the log of the serving target.",
             retryable=retryable,
         ) from error
-    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise Unavailable(f"The model did not answer: {error!r}", hint="Is the serving target running?") from error
 
 

@@ -7,15 +7,19 @@ from typing import Any
 from tunesmith.errors import BadInput
 from tunesmith.recipes import models
 from tunesmith.recipes.context import target_for
+from tunesmith.serving import tool_asking, tool_template
 from tunesmith.serving.hf_folder import control_tokens_of
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
+from tunesmith.serving.tool_asking import Choice
 from tunesmith.store.tables import ModelVersion
 from tunesmith.store.workspace import Workspace
 from tunesmith.tasks.base import TASKS, Constraint, Task
 from tunesmith.tasks.control import neutral_value
 from tunesmith.tasks.conversation import Message
 from tunesmith.tasks.extraction import Extraction
+from tunesmith.tasks.native_tools import read_conversation
+from tunesmith.tasks.tool_use import as_trained
 
 # How callers name the length of an answer.
 LENGTHS = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict")
@@ -27,6 +31,12 @@ def task_of(version: ModelVersion) -> Task:
     return TASKS.get(version.task["name"])(version.task["spec"])
 
 
+def spoken_task(workspace: Workspace, version: ModelVersion) -> Task:
+    """The task as this deployment answers."""
+    deployment = models.deployment_of(workspace, version.deployment)
+    return as_trained(task_of(version), tool_template.form_at(deployment.hf_dir))
+
+
 def prepare(
     workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any]
 ) -> tuple[Endpoint, dict[str, Any]]:
@@ -34,14 +44,20 @@ def prepare(
     control = _control_tokens(workspace, version)
     said = [_harmless(_as_text(message), control) for message in asked["messages"]]
     readable = all(isinstance(message.get("content"), str) for message in said)
-    constraint = task_of(version).constraint([_plain(message) for message in said]) if readable else None
+    constraint = spoken_task(workspace, version).constraint([_plain(message) for message in said]) if readable else None
     return address(workspace, pool, version, {**asked, "messages": said}, constraint)
 
 
 def address(
-    workspace: Workspace, pool: ServerPool, version: ModelVersion, asked: dict[str, Any], constraint: Constraint | None
+    workspace: Workspace,
+    pool: ServerPool,
+    version: ModelVersion,
+    asked: dict[str, Any],
+    constraint: Constraint | None,
+    choice: Choice | None = None,
 ) -> tuple[Endpoint, dict[str, Any]]:
-    """Where the model answers, and the body as its target understands it, held to `constraint`.
+    """Where the model answers, and the body as its target understands it, held to `constraint`. With a `choice` of the
+    tools that the messages list, a model that was trained so is given them as tools.
 
     A caller who names no temperature gets the answers that were measured: the most likely ones. One who names no
     length gets answers that end where those that were learnt would long have ended.
@@ -56,7 +72,11 @@ def address(
         given["tools"] = neutral_value(given["tools"], control)
     if deployment.num_predict is not None and not any(key in given for key in LENGTHS):
         given["max_tokens"] = deployment.num_predict
-    return endpoint, target.body({"temperature": 0, **given, "model": endpoint.model}, constraint)
+    request = {"temperature": 0, **given, "model": endpoint.model}
+    told = read_conversation(given["messages"]) if choice and tool_template.form_at(deployment.hf_dir) else None
+    if choice and told:
+        return endpoint, tool_asking.body(target, request, told, constraint, choice)
+    return endpoint, target.body(request, constraint)
 
 
 def forced_tool(version: ModelVersion, asked: dict[str, Any]) -> str | None:

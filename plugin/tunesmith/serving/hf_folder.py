@@ -103,7 +103,12 @@ class HfFolder:
         return environment.from_string(_without_generation_marks(self.template))
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **given: bool
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        add_generation_prompt: bool = True,
+        **given: bool,
     ) -> str:
         """The prompt as training rendered it. Raises BadInput with the template's own reason when it refuses.
 
@@ -111,18 +116,19 @@ class HfFolder:
         """
         import jinja2
 
-        special = {f"{role}_token": self.token(role) or "" for role in ("bos", "eos", "unk", "pad")}
+        known = {f"{role}_token": self.token(role) or "" for role in ("bos", "eos", "unk", "pad")}
+        offered = {"tools": tools} if tools else {}
         try:
             text = self._compiled.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, **special, **given
+                messages=messages, add_generation_prompt=add_generation_prompt, **offered, **known, **given
             )
         except jinja2.exceptions.TemplateError as error:
             raise BadInput(f"The chat template refuses the conversation: {error}", code="template_refused") from error
         return str(text)
 
-    def token_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def token_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Ids of the rendered prompt; the template writes special tokens itself, so none are added."""
-        return list(self.tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(self.render(messages, tools=tools), add_special_tokens=False).ids)
 
     @cached_property
     def default_system(self) -> str | None:

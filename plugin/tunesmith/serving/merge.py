@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import BadInput, NotFound, as_disk_full
+from tunesmith.serving import tool_template
 from tunesmith.store.files import put_in_place
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
         else:
             _merge_with_peft(base, adapter, partial)
         _copy_companions(base, partial)
+        if (adapter / tool_template.NAME).is_file():
+            shutil.copyfile(adapter / tool_template.NAME, partial / "chat_template.jinja")
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         if full := as_disk_full(error):

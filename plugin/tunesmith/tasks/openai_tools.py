@@ -7,7 +7,7 @@ from tunesmith import json_safely
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.prompting import neutral
-from tunesmith.tasks.tools import Call, Tool, read_tools, system_text, write_calls
+from tunesmith.tasks.tools import BEFORE_RESULT, BEHIND_RESULT, Call, Tool, read_tools, system_text, write_calls
 
 
 def row_from_openai(data: Mapping[str, Any]) -> Row:
@@ -61,7 +61,7 @@ def _turn(message: Any) -> tuple[str, str]:
         return "assistant", write_calls([_call(item) for item in calls])
     text = _text(message.get("content"))
     if role == "tool":
-        text = f"<tool_response>\n{neutral(text).replace('</tool_response', '< /tool_response')}\n</tool_response>"
+        text = BEFORE_RESULT + neutral(text).replace("</tool_response", "< /tool_response") + BEHIND_RESULT
     return str(role), text
 
 

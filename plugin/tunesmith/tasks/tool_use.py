@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from tunesmith.errors import BadInput
-from tunesmith.tasks.base import Constraint, Score, insert_turns
+from tunesmith.tasks.base import Constraint, Score, Task, insert_turns
 from tunesmith.tasks.chat import loops, token_f1
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.document import Document
@@ -156,6 +156,12 @@ class ToolUse:
             "largest_label": common / len(rows),
             "ungrounded_targets": sum(a.problem is not None for a in read) / len(rows),
         }
+
+
+def as_trained(task: Task, form: str | None) -> Task:
+    """The task as a model answers that was trained with tools as callers send them (`form`): its template writes calls
+    in one way, however its rows wrote them."""
+    return ToolUse({**task.spec, "style": Style().as_dict()}) if form and isinstance(task, ToolUse) else task
 
 
 def _ordered(call: Call, tools: Sequence[Tool]) -> Call:

@@ -30,6 +30,8 @@ A call is written as
 {{"name": …, "arguments": {{…}}}}
 </tool_call>
 When no tool fits, or a required value is not given, say so instead."""
+BEFORE_TOOLS, BEHIND_TOOLS = _ASK.format(tools="\0").split("\0")
+BEFORE_RESULT, BEHIND_RESULT = "<tool_response>\n", "\n</tool_response>"
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,22 @@ def _read_tool(item: Any, budget: Budget) -> Tool:
         raise _invalid(f"the parameters of {name} are no JSON Schema: {str(error)[:120]}") from error
     if wrong:
         raise _invalid(f"the parameters of {name} are no JSON Schema: {wrong[:120]}")
-    return Tool(name, " ".join(str(function.get("description") or "").split()), schema)
+    return Tool(name, str(function.get("description") or ""), schema)
 
 
 def system_text(tools: Sequence[Tool], own: str | None = None) -> str:
     """The system prompt that offers the tools, below the caller's own."""
-    asked = _ASK.format(tools="\n".join(tool.as_line() for tool in tools)) if tools else None
+    listed = "\n".join(tool.as_line() for tool in tools)
+    asked = BEFORE_TOOLS + listed + BEHIND_TOOLS if tools else None
     return "\n\n".join(part for part in (own, asked) if part)
+
+
+def split_system(text: str) -> str | None:
+    """What stands above the list in a system prompt of `system_text`; None for one that was written otherwise."""
+    own, found, _ = text.rpartition(BEFORE_TOOLS)
+    if not found or not text.endswith(BEHIND_TOOLS) or (own and not own.endswith("\n\n")):
+        return None
+    return own.removesuffix("\n\n")
 
 
 def tools_of(messages: Sequence[Message]) -> list[Tool]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunesmith.errors import BadInput
 from tunesmith.tasks.conversation import Row
+from tunesmith.tasks.native_tools import Conversation, read_conversation
 
 
 @dataclass
@@ -37,14 +38,17 @@ class EncodedRows:
         return sum(row.labels for row in self.rows)
 
 
-def encode(row: Row, tokenizer: Any, end_ids: set[int]) -> Encoded:
+def encode(row: Row, tokenizer: Any, end_ids: set[int], *, native: bool = False) -> Encoded:
     """Render with the chat template; the prompt must be a prefix of the whole, and the answer must end in an end mark.
+    `native`: the template takes tools, calls and results as callers send them, so it is given them in that form.
 
     Prompt and answer are tokenised apart, because that is what happens when the model is served: it gets the
     prompt's tokens and makes the answer's one by one. What the template writes behind the end mark is not learnt.
     """
-    prompt = tokenizer.apply_chat_template(row.prompt, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(row.messages, tokenize=False)
+    told = (read_conversation(row.messages) if native else None) or Conversation([dict(m) for m in row.messages], [])
+    tools = told.tools or None
+    prompt = tokenizer.apply_chat_template(told.messages[:-1], tools=tools, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(told.messages, tools=tools, tokenize=False)
     if not whole.startswith(prompt):
         raise BadInput(
             "The model's chat template does not render the prompt as the beginning of the conversation.",
@@ -71,13 +75,15 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> set[int]:
     return {token for token in found if token is not None}
 
 
-def encode_rows(rows: Iterable[Row], tokenizer: Any, end_ids: set[int], max_length: int | None) -> EncodedRows:
+def encode_rows(
+    rows: Iterable[Row], tokenizer: Any, end_ids: set[int], max_length: int | None, *, native: bool = False
+) -> EncodedRows:
     """Each answer of each conversation. Those longer than `max_length` tokens are left out and counted: a cut document
     would teach invention."""
     result = EncodedRows([])
     for number, conversation in enumerate(rows):
         for row in conversation.answers():
-            encoded = encode(row, tokenizer, end_ids)
+            encoded = encode(row, tokenizer, end_ids, native=native)
             if max_length is not None and len(encoded.ids) > max_length:
                 result.too_long += 1
                 continue

@@ -24,6 +24,7 @@ from tunesmith.store.files import read_json, write_json
 from tunesmith.tasks.base import Score, Task
 from tunesmith.tasks.control import neutral_rows
 from tunesmith.tasks.conversation import Row, row_to_json
+from tunesmith.tasks.tool_use import as_trained
 
 AT_ONCE = 16  # answers that a stop, or a server that fails, may lose
 
@@ -53,7 +54,7 @@ class Measured:
     ) -> Self:
         """On all routes that are open once it is live."""
         found = opened.opened(target, deployment, task, context.settings, proxy=proxy)
-        return cls(context, target, deployment, endpoint, task, found, who)
+        return cls(context, target, deployment, endpoint, as_trained(task, endpoint.tool_form), found, who)
 
     def on(self, rows: Sequence[Row], asked_for: Task, where: str = "") -> dict[str, Metrics]:
         """Figures by the name of the route; none without rows. `asked_for`: the task that the rows are examples of;
@@ -83,6 +84,7 @@ class Measured:
     def _score(self, answer: str, row: Row, asked_for: Task) -> Score:
         """By the task of the row; only what is well-formed is for the task to say that the model is served for: one
         with a further field is not wrong for giving it."""
+        asked_for = as_trained(asked_for, self.endpoint.tool_form)
         score = asked_for.score(answer, row.answer, row.prompt)
         if asked_for.spec == self.task.spec:
             return score

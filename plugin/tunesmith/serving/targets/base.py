@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from tunesmith.registry import Registry
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport
+from tunesmith.serving.tool_template import Form
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 from tunesmith_connectors.addresses import without_userinfo
@@ -31,11 +32,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model answers. `base_url` speaks OpenAI's protocol and ends in /v1."""
+    """Where a model answers. `base_url` speaks OpenAI's protocol and ends in /v1. `tool_form`: how the model takes
+    tools as callers send them, see `tool_template`."""
 
     base_url: str
     model: str
     headers: dict[str, str] = field(default_factory=dict)
+    tool_form: Form | None = None
 
 
 @dataclass(frozen=True)

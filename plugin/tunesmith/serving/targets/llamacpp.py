@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tunesmith.serving import gguf_file
+from tunesmith.serving import gguf_file, tool_template
 from tunesmith.serving.parity import ParityReport, Reply, check_conversations, check_metadata
 from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, Route, has_own_format
 from tunesmith.serving.targets.llamacpp_process import LlamaServer
+from tunesmith.serving.tool_parity import check_tools
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.native_tools import Conversation
 
 
 class LlamaCppTarget:
@@ -51,6 +53,7 @@ class LlamaCppTarget:
         with start(deployment) as server:
             # The server renders the model's own template, default system prompt included.
             check_conversations(report, _Served(server), hf_dir, None)
+            check_tools(report, _Served(server), hf_dir)
         return report
 
     def promote(self, deployment: Deployment) -> None:
@@ -78,7 +81,8 @@ def start(deployment: Deployment) -> LlamaServer:
     """A server of its own for a deployment. Raises ParityError for a file that is not our export, Unavailable."""
     gguf = Path(deployment.gguf)
     gguf_file.read_seal(gguf, verify=False)
-    return LlamaServer(gguf, deployment.model, num_ctx=deployment.num_ctx)
+    form = tool_template.form_at(deployment.hf_dir)
+    return LlamaServer(gguf, deployment.model, num_ctx=deployment.num_ctx, tool_form=form)
 
 
 class _Served:
@@ -88,7 +92,10 @@ class _Served:
         self.server = server
 
     def token_ids(self, messages: Sequence[Message]) -> list[int]:
-        prompt = self.server.post("/apply-template", {"messages": list(messages)})["prompt"]
+        return self._ids({"messages": list(messages)})
+
+    def _ids(self, sent: dict[str, Any]) -> list[int]:
+        prompt = self.server.post("/apply-template", sent)["prompt"]
         asked = {"content": prompt, "add_special": True, "parse_special": True}  # as its chat endpoint does
         return list(self.server.post("/tokenize", asked)["tokens"])
 
@@ -99,6 +106,17 @@ class _Served:
         body = {"messages": list(messages), "max_tokens": 4, "temperature": 0}
         answer = self.server.post("/v1/chat/completions", body)
         return Reply(int(answer["usage"]["prompt_tokens"]), str(answer["choices"][0]["message"]["content"] or ""))
+
+    def tool_ids(self, conversation: Conversation) -> list[int]:
+        return self._ids(conversation.as_sent())
+
+    def tool_text(self, conversation: Conversation) -> None:
+        """Its tokens say more."""
+
+    def tool_count(self, conversation: Conversation) -> int:
+        # Without a call of its own to read: an answer that is cut off is no fault of the prompt.
+        body = {**conversation.as_sent(), "tool_choice": "none", "max_tokens": 1, "temperature": 0}
+        return int(self.server.post("/v1/chat/completions", body)["usage"]["prompt_tokens"])
 
     def raw(self, prompt: str) -> None:
         """The ids themselves were compared: nothing is left to prove."""

@@ -17,6 +17,7 @@ import httpx
 from tunesmith.errors import Unavailable
 from tunesmith.jobs.process import spawn
 from tunesmith.serving.targets.base import Endpoint
+from tunesmith.serving.tool_template import Form
 
 _START_SECONDS = 300.0  # a large model on a slow disk
 
@@ -24,7 +25,7 @@ _START_SECONDS = 300.0  # a large model on a slow disk
 class LlamaServer:
     """Raises Unavailable when the server does not come up. `parallel`: conversations at a time."""
 
-    def __init__(self, gguf: Path, model: str, *, num_ctx: int, parallel: int = 4):
+    def __init__(self, gguf: Path, model: str, *, num_ctx: int, parallel: int = 4, tool_form: Form | None = None):
         handle, log = tempfile.mkstemp(prefix="tunesmith-llamacpp-", suffix=".log")
         os.close(handle)
         self._log = Path(log)
@@ -41,7 +42,7 @@ class LlamaServer:
         except BaseException:
             self.close()
             raise
-        self.endpoint = Endpoint(f"{self.address}/v1", model, {"Authorization": f"Bearer {key}"})
+        self.endpoint = Endpoint(f"{self.address}/v1", model, {"Authorization": f"Bearer {key}"}, tool_form)
 
     def __enter__(self) -> Self:
         return self

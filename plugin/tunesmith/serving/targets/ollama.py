@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.errors import Conflict, ParityError, TunesmithError, Unavailable
-from tunesmith.serving import gguf_file, go_template, own_template
+from tunesmith.serving import gguf_file, go_template, own_template, tool_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.parity import ParityReport, Reply, Step, check_conversations
 from tunesmith.serving.targets import ollama_told, ollama_trial
 from tunesmith.serving.targets.base import Candidate, Check, Deployment, Endpoint, Route, has_own_format, shown_url
 from tunesmith.serving.targets.ollama_told import Told
+from tunesmith.serving.tool_parity import check_tools
 from tunesmith.settings import Settings
 from tunesmith.tasks.base import Constraint
 from tunesmith.tasks.conversation import Message
+from tunesmith.tasks.native_tools import Conversation
 from tunesmith_connectors.ollama import Answer, Ollama, OllamaError
 
 _PROOF_TOKENS = (8, 4, 2, 1)  # of an answer, as many as can be read
@@ -80,7 +82,8 @@ class OllamaTarget:
 
     @contextmanager
     def serve(self, deployment: Deployment) -> Iterator[Endpoint]:
-        yield Endpoint(f"{self._url()}/v1", deployment.model)
+        form = tool_template.form_at(deployment.hf_dir)
+        yield Endpoint(f"{self._url()}/v1", deployment.model, tool_form=form)
 
     def parity(self, deployment: Deployment) -> ParityReport:
         report = ParityReport(self.name)
@@ -96,6 +99,7 @@ class OllamaTarget:
             report.add("metadata", not differences, "; ".join(differences))
             bos = folder.token("bos") if metadata.get("tokenizer.ggml.add_bos_token") else None
             check_conversations(report, _Served(ollama, deployment.model, bos), hf_dir, deployment.system)
+            check_tools(report, _Served(ollama, deployment.model, bos), hf_dir)
         return report
 
     def promote(self, deployment: Deployment) -> None:
@@ -220,6 +224,15 @@ class _Served:
             if rendered is None:
                 raise
             return replace(self.raw(rendered), text=None)
+
+    def tool_ids(self, conversation: Conversation) -> None:
+        """There is no tokenize endpoint."""
+
+    def tool_text(self, conversation: Conversation) -> str | None:
+        return self.ollama.rendered(self.model, conversation.messages, conversation.tools)
+
+    def tool_count(self, conversation: Conversation) -> int | None:
+        return self.ollama.chat(self.model, conversation.messages, tokens=1, tools=conversation.tools).prompt_tokens
 
     def raw(self, prompt: str) -> Reply:
         text = prompt.removeprefix(self.bos) if self.bos else prompt

@@ -24,6 +24,8 @@ class TrainSpec:
     context_tokens: int | None = None
     """What the served model reads at once: longer rows could never be asked. None: as much as the base model reads."""
     time_budget_s: float = 570.0
+    tool_template: Path | None = None
+    """A chat template in place of the base's own, which takes tools, calls and results as callers send them."""
 
 
 @dataclass

@@ -44,6 +44,8 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
     set_seed(spec.seed)
     asked = Hyperparameters.parse(spec.hyperparameters)
     tokenizer = AutoTokenizer.from_pretrained(spec.base_model, trust_remote_code=False)
+    if spec.tool_template is not None:
+        tokenizer.chat_template = spec.tool_template.read_text(encoding="utf-8")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = AutoModelForCausalLM.from_pretrained(
         spec.base_model,
@@ -55,7 +57,8 @@ def run(spec: TrainSpec, report: Report, should_stop: ShouldStop) -> TrainResult
     shape = ModelShape.read(spec.base_model)
     longest = min(shape.positions, spec.context_tokens or shape.positions)
     longest = longest if asked.max_length == "auto" else min(asked.max_length, longest)
-    encoded = encode_rows(read_rows(spec.train_file), tokenizer, ends, longest)
+    native = spec.tool_template is not None
+    encoded = encode_rows(read_rows(spec.train_file), tokenizer, ends, longest, native=native)
     warnings = check_labels(encoded, ends, base.config.vocab_size, longest)
 
     plan_file, root = spec.output_dir / "plan.json", spec.output_dir / "checkpoints"
@@ -252,7 +255,8 @@ def _validate(spec: TrainSpec, workers: Workers, tokenizer: Any, ends: set[int],
         return None
     rows: list[Encoded] = []
     with contextlib.suppress(BadInput):
-        rows = encode_rows(read_rows(spec.validation_file), tokenizer, ends, longest).rows[:VALIDATION_ROWS]
+        native = spec.tool_template is not None
+        rows = encode_rows(read_rows(spec.validation_file), tokenizer, ends, longest, native=native).rows
     if not rows:
         return None
-    return workers.mean_loss(rows)
+    return workers.mean_loss(rows[:VALIDATION_ROWS])
