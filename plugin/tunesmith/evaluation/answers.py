@@ -19,6 +19,9 @@ from tunesmith.tasks.conversation import Message, Row
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
 REFUSED = (400, 413, 422)  # statuses that blame the request
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
+UNREADABLE = "answer_unreadable"
+# How llama.cpp's server says that what the model wrote, half a character for example, cannot be read as an answer.
+_NOT_READ = "does not match the expected"
 
 
 @dataclass
@@ -60,10 +63,10 @@ class Examination:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
         try:
             answer = complete(client, self.endpoint, self._body(prompt, row.prompt, room))
-        except BadInput as error:
-            if error.error_code != TOO_LONG:
+        except (BadInput, Unavailable) as error:
+            if error.error_code not in (TOO_LONG, UNREADABLE):
                 raise
-            answer = ""  # as served it cannot be answered, and counts so
+            answer = ""  # as served it is not answered, and counts so
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
     def _body(self, prompt: list[Message], question: list[Message], room: int) -> dict[str, Any]:
@@ -88,6 +91,8 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
     except httpx.HTTPStatusError as error:
         if error.response.status_code in REFUSED:
             raise refusal(error.response) from error
+        if error.response.status_code == 500 and _NOT_READ in error.response.text:
+            raise Unavailable("What the model wrote cannot be read.", code=UNREADABLE, retryable=False) from error
         retryable = error.response.status_code >= 500 or error.response.status_code == 429
         raise Unavailable(
             f"The model answered HTTP {error.response.status_code}: {error.response.text[:200]}",
