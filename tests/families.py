@@ -40,7 +40,6 @@ class Family:
     eos: str
     bos: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
-    marks: tuple[str, ...] = ()  # that llama.cpp looks for, beside those of the template
 
     @property
     def jinja(self) -> str:
@@ -69,7 +68,7 @@ FAMILIES = {
     ),
     "qwen3-unthinking": Family("Qwen3ForCausalLM", "qwen3_5_nothink", "<|im_end|>", config={"head_dim": 32}),
     "gemma3": Family("Gemma3ForCausalLM", "gemma3", "<end_of_turn>", "<bos>", {"head_dim": 32, "sliding_window": 64}),
-    "phi3": Family("Phi3ForCausalLM", "phi3", "<|end|>", config={"sliding_window": 512}, marks=("<s>", "<unk>")),
+    "phi3": Family("Phi3ForCausalLM", "phi3", "<|end|>", config={"sliding_window": 512}),
     "mistral": Family("MistralForCausalLM", MISTRAL, "</s>", "<s>"),
     "smollm3": Family("SmolLM3ForCausalLM", SMOLLM3, "<|im_end|>"),
     "granite": Family("GraniteForCausalLM", GRANITE, "<|end_of_text|>"),
@@ -107,9 +106,7 @@ def _build(family: Family, place: Path) -> None:
     jinja = family.jinja
     tokenizer = AutoTokenizer.from_pretrained(base_models.prepare_packaged(Settings()))
     written = set(re.findall(r"<\|[a-zA-Z0-9_]+\|>|<[a-z_/]+>|\[/?[A-Z]+\]", jinja)) - set(tokenizer.get_vocab())
-    marks = sorted(
-        {family.eos, *([family.bos] if family.bos else []), *written, *family.marks} - set(tokenizer.get_vocab())
-    )
+    marks = sorted({family.eos, *([family.bos] if family.bos else []), *written} - set(tokenizer.get_vocab()))
     tokenizer.add_special_tokens({"additional_special_tokens": marks})
     tokenizer.add_special_tokens({"eos_token": family.eos, "pad_token": family.eos})
     tokenizer.bos_token = family.bos

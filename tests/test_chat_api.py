@@ -13,7 +13,7 @@ from fakes.http_app import Answer, HttpApp
 from fakes.ollama import FakeOllama
 from tunesmith.api import keys
 from tunesmith.app import create_app
-from tunesmith.errors import BadInput
+from tunesmith.errors import BadInput, Unavailable
 from tunesmith.evaluation.answers import Examination
 from tunesmith.recipes import models
 from tunesmith.serving.targets.base import Endpoint
@@ -164,6 +164,24 @@ def test_a_held_out_row_longer_than_the_served_context_counts_as_wrong(tmp_path:
         assert [item.score.format_ok for item in examination.run([row, row])] == [False, False]
         server.said = "Failed to parse grammar"
         with pytest.raises(BadInput, match="grammar"):
+            examination.run([row])
+
+
+def test_an_answer_that_the_server_cannot_read_counts_as_wrong(tmp_path: Path) -> None:
+    """Half a character at its end made llama.cpp's server refuse it, and failed the whole run, after the training."""
+    row = Row([USER, {"role": "assistant", "content": "It."}])  # type: ignore[list-item]
+
+    class Unreadable(Refusing):
+        def handle(self, method: str, path: str, body: bytes, headers: Any) -> Answer:
+            return 500, {"error": {"message": self.said, "type": "api_error"}}
+
+    with Unreadable([]) as server:
+        target = OllamaTarget(Settings(home=tmp_path, ollama_url=server.url))
+        examination = Examination(target, Endpoint(f"{server.url}/v1", "m"), Chat())
+        server.said = "llama-server chat error: The model produced output that does not match the expected format"
+        assert [item.answer for item in examination.run([row, row])] == ["", ""]
+        server.said = "out of memory"
+        with pytest.raises(Unavailable, match="out of memory"):
             examination.run([row])
 
 

@@ -74,3 +74,14 @@ def test_a_failed_deployment_leaves_nothing(tiny: Tiny, target: OllamaTarget, fa
     with pytest.raises((Unavailable, ParityError)):
         target.deploy(tiny.candidate())
     assert (fake.models, fake.blobs.all()) == ({}, set())
+
+
+def test_of_two_equal_versions_the_live_one_stays(tiny: Tiny, target: OllamaTarget, ollama: Ollama) -> None:
+    """The same rows and the same seed make the same model twice; taking one away took the live one, too."""
+    first, second = target.deploy(tiny.candidate("run-1")), target.deploy(tiny.candidate("run-2"))
+    assert first.digest == second.digest
+    target.promote(second)
+    target.remove(first)
+    assert set(tags(ollama)) == {"tiny-model:latest", "tiny-model:run-2"}
+    target.remove(second)
+    assert not tags(ollama)

@@ -24,8 +24,10 @@ from tunesmith.tasks.tool_use import as_trained
 MOST_TOKENS, LEAST_TOKENS = 4096, 64
 TIMEOUT_S = 600.0  # an Ollama that answers one at a time lets the others wait
 REFUSED = (400, 413, 422)  # statuses that blame the request
-UNREADABLE = "does not match the expected"  # llama.cpp, of a call that is none: it keeps the answer to itself
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
+UNREADABLE = "answer_unreadable"
+# How llama.cpp's server says that what the model wrote, half a character or half a call, cannot be read as an answer.
+_NOT_READ = "does not match the expected"
 
 
 @dataclass
@@ -73,10 +75,10 @@ class Examination:
         prompt = self.task.few_shot(self.shots, row.prompt) if self.shots else row.prompt
         try:
             answer = self._answer(client, prompt, row.prompt, room)
-        except BadInput as error:
-            if error.error_code != TOO_LONG:
+        except (BadInput, Unavailable) as error:
+            if error.error_code not in (TOO_LONG, UNREADABLE):
                 raise
-            answer = ""  # as served it cannot be answered, and counts so
+            answer = ""  # as served it is not answered, and counts so
         return Answered(row.answer, answer, self.task.score(answer, row.answer, row.prompt), row.provenance)
 
     def _answer(self, client: httpx.Client, prompt: list[Message], question: list[Message], room: int) -> str:
@@ -115,12 +117,7 @@ def complete(client: httpx.Client, endpoint: Endpoint, body: dict[str, Any]) -> 
     """One chat completion. Raises BadInput for a request that the server refuses, and Unavailable for a model that is
     away or answers nonsense."""
     with _answering():
-        try:
-            answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
-        except httpx.HTTPStatusError as error:
-            if UNREADABLE in error.response.text:
-                return ""
-            raise
+        answer = _post(client, f"{endpoint.base_url}/chat/completions", endpoint, body)
         return answer_text(answer["choices"][0]["message"])
 
 
@@ -144,6 +141,8 @@ def _answering() -> Iterator[None]:
     except httpx.HTTPStatusError as error:
         if blames_request(error.response):
             raise refusal(error.response) from error
+        if error.response.status_code == 500 and _NOT_READ in error.response.text:
+            raise Unavailable("What the model wrote cannot be read.", code=UNREADABLE, retryable=False) from error
         retryable = error.response.status_code >= 500 or error.response.status_code == 429
         raise Unavailable(
             f"The model answered HTTP {error.response.status_code}: {error.response.text[:200]}",

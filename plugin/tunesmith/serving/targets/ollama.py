@@ -134,7 +134,11 @@ class OllamaTarget:
     def remove(self, deployment: Deployment) -> None:
         live = f"{deployment.name}:latest"
         with self._ollama() as ollama:
-            if ollama.tags().get(live) == deployment.digest:
+            tags = ollama.tags()
+            same = [
+                tag for tag, digest in tags.items() if digest == deployment.digest and _base(tag) == deployment.name
+            ]
+            if live in same and not set(same) - {live, deployment.model}:  # no equal version that may be the live one
                 ollama.delete(live)
             if ollama_told.is_ours(ollama, deployment.model):
                 ollama.delete(deployment.model)
@@ -256,6 +260,10 @@ def _readable(ask: Callable[..., Answer]) -> Reply:
             steps = [Step(token, likely) for token, likely in answer.steps]
             return Reply(answer.prompt_tokens, None if schema else answer.text, steps, answer.ended)
     raise broken
+
+
+def _base(tag: str) -> str:
+    return tag.rpartition(":")[0]
 
 
 def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
