@@ -13,7 +13,7 @@ from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import Recipe
 from tunesmith.recipes.stages import publish
 from tunesmith.serving.targets.base import Deployment
-from tunesmith.store.artifacts import write_json
+from tunesmith.store.files import write_json
 from tunesmith.store.tables import Job, Run
 from tunesmith.store.workspace import Workspace
 

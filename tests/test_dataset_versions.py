@@ -13,7 +13,7 @@ from tunesmith.jobs import queue
 from tunesmith.recipes import datasets, runs, stages
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import Recipe
-from tunesmith.store.artifacts import read_json
+from tunesmith.store.files import read_json
 from tunesmith.store.workspace import Workspace
 
 

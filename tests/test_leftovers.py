@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from fakes.folder_target import FolderTarget
+from fakes.ollama import FakeOllama
 from lifecycle import FAILED, Runs, install_folder_target
 from test_races import ROW
 from tunesmith.errors import GateNotMet
 from tunesmith.jobs import events, queue
 from tunesmith.jobs.worker import Worker
 from tunesmith.recipes import files, leftovers, models, runs
+from tunesmith.serving import gguf_file
 from tunesmith.settings import Settings
 from tunesmith.store import database
 from tunesmith.store.tables import Job, Run
@@ -35,6 +37,25 @@ def tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def made(workspace: Workspace, tags: Path) -> Runs:
     return Runs(workspace, files.add_file(workspace, "rows.jsonl", "fine-tune", [ROW * 20]).id)
+
+
+def test_a_file_that_was_uploaded_before_a_kill_is_taken_back(made: Runs, workspace: Workspace, tmp_path: Path) -> None:
+    """Between the upload and the create there is no tag, and the GGUF is gone when the target is asked."""
+    (tmp_path / "blobs").mkdir()
+    with FakeOllama(tmp_path / "blobs") as ollama:
+        workspace.settings.ollama_url = ollama.url
+        run = runs.create_run(workspace, made.recipe(publish={"target": "ollama"}))
+        made.do(run, "build", {"version": "0" * 16, "task": {"name": "chat", "spec": {}}})
+        made.do(run, "train", {"adapter": "adapter"})
+        gguf = made.export(run) / "model-q8_0.gguf"
+        gguf.write_bytes(gguf_file.smallest({}))
+        digest = gguf_file.seal(gguf).digest
+        assert ollama.blobs.put(gguf.read_bytes()) == digest
+        made.end(run, "evaluate", "cancelled")
+        leftovers.tidy(workspace, run.id)
+        assert not gguf.exists()
+        assert not ollama.blobs.has(digest)
+        assert ollama.models == {}
 
 
 def left(made: Runs, run: Run) -> set[str]:

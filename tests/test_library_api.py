@@ -38,7 +38,9 @@ def workspace(tmp_path: Path, fake: FakePaperless) -> Workspace:
     opened = Workspace.open(settings)
     keys.ensure_first_key(opened)
     task = {"name": "extraction", "spec": Extraction().spec}
-    models.record(opened, Release("extractor", "run-1", "run-1", "base", "0" * 16, task, {}, {}))
+    deployment = {"target": "llamacpp", "name": "extractor", "version": "run-1", "model": "extractor:run-1"}
+    deployment |= {"gguf": "", "hf_dir": "", "digest": "", "system": None, "stop": [], "num_ctx": 0, "quantization": ""}
+    models.record(opened, Release("extractor", "run-1", "run-1", "base", "0" * 16, task, deployment, {}))
     return opened
 
 

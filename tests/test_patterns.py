@@ -30,6 +30,7 @@ WAYS = {
 }
 # Not in the source as a whole. Nothing that a caller sends may be among them.
 MADE_AT_RUN_TIME = {
+    "tunesmith/tasks/control.py": "a choice of control tokens, each escaped: nothing repeats in it",
     "tunesmith/serving/merge.py": "PEFT's own way to name layers, in the child that exports what was trained here",
 }
 

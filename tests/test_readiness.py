@@ -39,6 +39,10 @@ def train_context(tiny_base: tuple[Path, Path], tmp_path: Path) -> Iterator[Cont
     recipe = {"name": "helper", "sources": [{"file": file.id}], "base_model": tiny_base[0].name}
     run = runs.create_run(workspace, Recipe.model_validate(recipe))
     job = next(job for job in queue.jobs_of(workspace.database, run.id) if job.kind == "train")
+    built = queue.claim(workspace.database, ["default"])
+    assert built is not None
+    outcome = {"version": "0" * 16, "task": {"name": "chat", "spec": {}}}
+    queue.finish(workspace.database, built.id, queue.Result("succeeded", outcome=outcome))
     yield Context(workspace, run, job)
     workspace.close()
 
@@ -54,10 +58,13 @@ def test_a_quantiser_that_does_not_load_is_found(tmp_path: Path, monkeypatch: py
     (tmp_path / "xllamacpp" / "xllamacpp.abi3.so").write_bytes(b"\x7fELF of another system")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
-    part = readiness._quantizer.__wrapped__()
+    readiness._load_quantizer.cache_clear()
+    part = readiness._quantizer()
     assert not part.ok
     assert "Loading the quantiser failed" in part.detail
     assert "q8_0" in str(part.hint)
+    monkeypatch.undo()
+    assert readiness._quantizer().ok, "a failure is not remembered: it may have been installed since"
 
 
 def test_a_part_that_is_missing_ends_a_run_before_its_training(
@@ -132,3 +139,14 @@ def test_a_template_that_the_target_cannot_serve_is_refused_before_the_training(
     with pytest.raises(BadInput, match="cannot be served here"):
         train.run(train_context)
     assert not (train_context.folder / "plan.json").exists()
+
+
+def test_a_run_that_ends_with_its_training_needs_no_exporter(
+    train_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training machine may have neither converter nor target."""
+    monkeypatch.setattr(Context, "has_stage", lambda _context, kind: kind in ("build", "train"))
+    monkeypatch.setattr(readiness, "try_export", None)
+    train_context.settings.ollama_url = "http://127.0.0.1:9"
+    with pytest.raises(FileNotFoundError, match=r"train\.jsonl"):  # the dataset comes next: this run has none
+        train.run(train_context)

@@ -1,6 +1,5 @@
 """Who may replace what: nobody what is not ours, only a publisher what is live. And requests are their caller's own."""
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tunesmith.errors import Conflict, Forbidden
 from tunesmith.jobs.scheduler import Scheduler
 from tunesmith.recipes import files, models, runs, schedules, stages
 from tunesmith.recipes.schema import Recipe
+from tunesmith.serving import gguf_file
 from tunesmith.settings import Settings
 from tunesmith.store.tables import Schedule
 from tunesmith.store.workspace import Workspace
@@ -177,6 +177,17 @@ def test_a_name_that_went_live_meanwhile_is_not_replaced_by_a_trainers_run(works
     assert FolderTarget(workspace.settings).tags()["other:latest"] == first.id
 
 
+def test_a_trainer_resumes_no_run_that_replaces_a_live_model(
+    client: TestClient, made: Runs, trainer: dict[str, str], publisher: dict[str, str]
+) -> None:
+    made.published()
+    run = made.evaluated()
+    made.end(run, "publish", "failed")
+    refusal = client.post(f"/v1/runs/{run.id}/resume", headers=trainer)
+    assert (refusal.status_code, refusal.json()["code"]) == (403, "name_is_live")
+    assert client.post(f"/v1/runs/{run.id}/resume", headers=publisher).status_code == 200
+
+
 def test_a_fine_tuning_job_of_a_trainer_is_a_new_name(client: TestClient, made: Runs, trainer: dict[str, str]) -> None:
     body = {"model": "smollm2-135m-instruct", "training_file": made.file_id, "suffix": "m"}
     assert client.post("/v1/fine_tuning/jobs", json=body, headers=trainer).status_code == 200
@@ -228,8 +239,8 @@ def test_a_target_that_is_away_is_asked_again(workspace: Workspace, made: Runs, 
 def test_a_foreign_tag_of_ollama_is_refused_before_the_training(workspace: Workspace, made: Runs) -> None:
     recipe = Recipe.model_validate({**document(made), "publish": {"target": "ollama", "name": "llama3.2"}})
     with FakeOllama(workspace.artifacts.home) as ollama:
-        ollama.blob("sha256:1").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
-        ollama.models["llama3.2:latest"] = Made("sha256:1", "", "", "LLAMA 3.2 COMMUNITY LICENSE", "q4_k_m", "{}")
+        weights = ollama.blobs.put(gguf_file.smallest({}))
+        ollama.models["llama3.2:latest"] = Made(weights, None, "", "LLAMA 3.2 COMMUNITY LICENSE", "{}")
         workspace.settings.ollama_url = ollama.url
         with pytest.raises(Conflict, match=r"llama3\.2"):
             runs.create_run(workspace, recipe)

@@ -328,6 +328,9 @@ def test_the_key_is_checked_before_the_body(client: TestClient) -> None:
         openai = path in ("/v1/chat/completions", "/v1/files")
         code = response.json()["error"]["code"] if openai else response.json()["code"]
         assert code == "unauthorized"
+    for path in limits.OPEN:  # open to be read, and no way around for what is sent
+        response = client.post(path, content=body(), headers={"Authorization": ""})
+        assert response.status_code == 401, path
 
 
 def test_what_says_what_the_service_can_do_needs_no_key(client: TestClient) -> None:

@@ -89,7 +89,7 @@ def test_doctor_shows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         paperless_token=SecretStr("t"),
     )
     monkeypatch.setattr(doctor, "get_settings", lambda: settings)
-    monkeypatch.setattr(routes, "LiteLLM", lambda url, key: LiteLLM(url, key, attempts=1))
+    monkeypatch.setattr(routes, "LiteLLM", lambda url, key, **_: LiteLLM(url, key, attempts=1))
     doctor.examine_everything()
     said = capsys.readouterr().out
     assert "127.0.0.1" in said

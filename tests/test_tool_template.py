@@ -386,3 +386,12 @@ def test_llamacpp_is_given_the_tokens_of_training(wrapped: Tiny, settings: Setti
         failed = {check.name for check in wrong.checks if not check.passed}
         assert "tools.turn_2.token_ids" in failed
         assert "tools.turn_1.token_ids" not in failed
+
+
+def test_a_system_prompt_of_ours_makes_no_control_tokens(tiny_base: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its marks would be put apart when the model is asked, and were not in training."""
+    base = HfFolder(tiny_base[0])
+    shutil.copytree(base.path, tmp_path / "served")
+    wrapped = tool_template.wrap(base, "Answer [NONE] when unsure.")
+    (tmp_path / "served" / "chat_template.jinja").write_text(wrapped, encoding="utf-8")
+    assert HfFolder(tmp_path / "served").control_tokens == base.control_tokens

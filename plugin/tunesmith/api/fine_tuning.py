@@ -150,9 +150,9 @@ def pause_job(workspace: WorkspaceDep, job_id: str) -> Any:
 @router.post(
     "/{job_id}/resume", operation_id="resume_fine_tuning_job", dependencies=[CanTrain], response_model=JobObject
 )
-def resume_job(workspace: WorkspaceDep, job_id: str) -> Any:
+def resume_job(workspace: WorkspaceDep, caller: CallerDep, job_id: str) -> Any:
     """Go on with a paused or failed job, from its last checkpoint."""
-    return fine_tuning.view(workspace, runs.resume(workspace, fine_tuning.find(workspace, job_id).id))
+    return fine_tuning.view(workspace, runs.resume(workspace, fine_tuning.find(workspace, job_id).id, caller))
 
 
 @router.get(

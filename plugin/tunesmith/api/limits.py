@@ -32,7 +32,8 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or not path.startswith(("/v1/", "/mcp")) or path in OPEN:
+        free = path in OPEN and scope.get("method") in ("GET", "HEAD")
+        if scope["type"] != "http" or not path.startswith(("/v1/", "/mcp")) or free:
             await self.app(scope, receive, send)
             return
         request = Request(scope)

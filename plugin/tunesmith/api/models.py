@@ -17,8 +17,10 @@ from tunesmith.api.schemas import Deleted, Open
 from tunesmith.recipes import artifacts, models
 from tunesmith.recipes.changes import Change
 from tunesmith.serving import base_models
+from tunesmith.typed import Typed
 
 openai_router = APIRouter(prefix="/v1/models", tags=[OPENAI], route_class=SafeRoute)
+
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=SafeRoute)
 base_router = APIRouter(prefix="/v1/base_models", tags=["models"], route_class=SafeRoute)
 
@@ -81,7 +83,7 @@ class PublishVersion(BaseModel):
     version: str = Field(description="One of the model's versions.", examples=["run-0123456789ab"])
 
 
-class RollBack(BaseModel):
+class RollBack(Typed):
     from_version: str | None = Field(
         None,
         description="The version to go back from, live until now. Default: whatever is live.",

@@ -200,6 +200,6 @@ def pause_run(workspace: WorkspaceDep, run_id: str) -> Any:
 @router.post(
     "/runs/{run_id}/resume", operation_id="resume_run", dependencies=[CanTrain], response_model=RunObject, tags=["runs"]
 )
-def resume_run(workspace: WorkspaceDep, run_id: str) -> Any:
+def resume_run(workspace: WorkspaceDep, caller: CallerDep, run_id: str) -> Any:
     """Go on with a paused or failed run: finished stages are kept, the stuck one is done again."""
-    return views.run(workspace, runs.resume(workspace, run_id))
+    return views.run(workspace, runs.resume(workspace, run_id, caller))

@@ -43,7 +43,11 @@ class Context:
     @property
     def publishes(self) -> bool:
         """Whether the run is to put its model live."""
-        return any(job.kind == "publish" for job in queue.jobs_of(self.workspace.database, self.run.id))
+        return self.has_stage("publish")
+
+    def has_stage(self, kind: str) -> bool:
+        """Whether the run goes that far: see `until`."""
+        return any(job.kind == kind for job in queue.jobs_of(self.workspace.database, self.run.id))
 
     def say(
         self, message: str, *, level: str = "info", type: str = "message", data: dict[str, Any] | None = None

@@ -17,6 +17,7 @@ from tunesmith.jobs import events, queue
 from tunesmith.recipes import changes, models
 from tunesmith.recipes.context import target_for
 from tunesmith.serving import publish
+from tunesmith.serving.gguf_file import SEAL
 from tunesmith.serving.targets.base import Deployment
 from tunesmith.store.tables import Job, ModelVersion, Run, UnsettledModel
 from tunesmith.store.workspace import Workspace
@@ -24,7 +25,7 @@ from tunesmith.store.workspace import Workspace
 log = logging.getLogger(__name__)
 
 BADLY = frozenset({"failed", "cancelled"})
-KEPT = frozenset({"log.txt", "outcome.json", "error.json"})  # of an export's folder
+KEPT = frozenset({"log.txt", "outcome.json", "error.json"})  # of an export's folder, beside the seal of its GGUF
 
 
 def step(workspace: Workspace) -> None:
@@ -79,7 +80,7 @@ def _remove_files(workspace: Workspace, jobs: list[Job]) -> bool:
     for job in jobs:
         if job.kind == "export" and job.attempts:
             for path in workspace.artifacts.job(job.id).iterdir():
-                if path.name not in KEPT:
+                if path.name not in KEPT and not path.name.endswith(SEAL):
                     found = True
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return found
@@ -90,7 +91,7 @@ def _remove_from_target(workspace: Workspace, run: Run, jobs: list[Job]) -> None
     if evaluate is None:
         return
     try:
-        deployment = _deployment(workspace, run, evaluate)
+        deployment = _deployment(workspace, run, jobs, evaluate)
         settle(workspace, run.model_name)
         if models.live_version(workspace, run.model_name) is not None:
             deployment = models.not_live(deployment)
@@ -101,18 +102,20 @@ def _remove_from_target(workspace: Workspace, run: Run, jobs: list[Job]) -> None
         log.warning("The candidate of %s stays where it is: %s", run.id, error)
 
 
-def _deployment(workspace: Workspace, run: Run, evaluate: Job) -> Deployment:
+def _deployment(workspace: Workspace, run: Run, jobs: list[Job], evaluate: Job) -> Deployment:
     """As it was measured, or what a stage that did not get so far would have deployed."""
     if evaluate.outcome:
         return models.deployment_of(workspace, evaluate.outcome["deployment"])
     target = target_for(workspace.settings, run.recipe.get("publish", {}).get("target", "auto")).name
     name, version = run.model_name, run.id
+    export = next((job for job in jobs if job.kind == "export" and job.outcome), None)
+    gguf = workspace.artifacts.job(export.id) / export.outcome["gguf"] if export and export.outcome else ""
     return Deployment(
         target=target,
         name=name,
         version=version,
         model=f"{name}:{version}",
-        gguf="",
+        gguf=str(gguf),
         hf_dir="",
         digest="",
         system=None,

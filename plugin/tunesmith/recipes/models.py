@@ -229,7 +229,7 @@ def usage(workspace: Workspace, row: ModelVersion) -> dict[str, Any]:
     settings = workspace.settings
     routed = (row.evaluation.get("routes") or {}).get("litellm")
     proxy: Mode | None = None
-    if routed:
+    if routed and settings.litellm_url:
         proxy = "wildcard" if routed["same_as"] else "database"
     try:
         deployment = deployment_of(workspace, row.deployment)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tunesmith.errors import Conflict
-from tunesmith.jobs import queue
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.schema import Recipe
@@ -28,7 +27,7 @@ def check(workspace: Workspace, recipe: Recipe) -> None:
 def check_before_training(context: Context) -> None:
     """What is known once the dataset is built. Raises Conflict."""
     workspace, recipe = context.workspace, context.recipe
-    if not any(job.kind == "publish" for job in queue.jobs_of(workspace.database, context.run.id)):
+    if not context.publishes:
         return
     require_same_task(workspace, recipe, context.outcome("build")["task"]["name"])
     live = live_version(workspace, recipe, context.run.id)

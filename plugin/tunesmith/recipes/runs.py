@@ -224,11 +224,13 @@ def list_runs(
         return list(session.scalars(query))
 
 
-def resume(workspace: Workspace, run_id: str) -> Run:
+def resume(workspace: Workspace, run_id: str, caller: Caller = LOCAL) -> Run:
     """Go on with a paused or failed run. What was finished is kept, except what is not true any more: a candidate that
     was taken away is exported again, and one that was measured against another version than the live one is measured
-    again. Raises Conflict."""
+    again. Raises Conflict, and Forbidden to a caller who may not replace what it would replace."""
     run = get_run(workspace, run_id)
+    if any(job.kind == "publish" for job in queue.jobs_of(workspace.database, run_id)):
+        claims.require_right(workspace, run.model_name, may_replace=caller.may("publish"))
     with changes.alone(workspace, run.model_name):
         again = _to_do_again(workspace, run)
         for job in again:

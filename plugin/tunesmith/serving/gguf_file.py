@@ -112,8 +112,11 @@ class Seal:
         return f"sha256:{self.sha256}"
 
 
-def _seal_path(gguf: Path) -> Path:
-    return gguf.with_name(gguf.name + ".json")
+SEAL = ".gguf.json"  # how the names of seals end
+
+
+def seal_path(gguf: Path) -> Path:
+    return gguf.with_suffix(SEAL)
 
 
 def seal(gguf: Path) -> Seal:
@@ -125,8 +128,16 @@ def seal(gguf: Path) -> Seal:
         quantization=quantization_of(metadata),
         architecture=str(metadata.get("general.architecture")),
     )
-    write_text(_seal_path(gguf), json.dumps(asdict(made), indent=1) + "\n")
+    write_text(seal_path(gguf), json.dumps(asdict(made), indent=1) + "\n")
     return made
+
+
+def sealed_digest(gguf: Path) -> str | None:
+    """What a GGUF was, as Ollama names blobs, also when only its seal is left; None without one."""
+    try:
+        return Seal(**json.loads(seal_path(gguf).read_text(encoding="utf-8"))).digest
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def read_seal(gguf: Path, *, verify: bool = True) -> Seal:
@@ -135,7 +146,7 @@ def read_seal(gguf: Path, *, verify: bool = True) -> Seal:
     if not gguf.is_file():
         raise NotFound(f"There is no model file {gguf.name}.", hint="Run the export again.")
     try:
-        found = Seal(**json.loads(_seal_path(gguf).read_text(encoding="utf-8")))
+        found = Seal(**json.loads(seal_path(gguf).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ParityError(
             f"{gguf.name} does not come from Tunesmith's own export.",

@@ -24,6 +24,9 @@ _MARKS = re.compile(
 )
 _OURS = {f"<{slash}{name}>" for slash in ("", "/") for name in ("tool_call", "tools", "tool_response", "document")}
 
+# Stands in a template that was put around a base's own, where that begins: what is before it is ours.
+BASE_BEGINS = "{# the base's own template #}"
+
 
 class HfFolder:
     """Reads what transformers 5 writes (chat_template.jinja, rope_parameters) and what older versions wrote."""
@@ -179,7 +182,7 @@ class HfFolder:
         special += [text for role in ("bos", "eos") if (text := _text(named.get(f"{role}_token")))]
         special += [text for token in named.get("additional_special_tokens") or () if (text := _text(token))]
         with suppress(BadInput):  # a base without a template has no turns
-            special += _MARKS.findall(self.template)
+            special += _MARKS.findall(self.template.rpartition(BASE_BEGINS)[2])
         return [text for text in dict.fromkeys(special) if text not in _OURS]
 
     def _is_special(self, token: str) -> bool:

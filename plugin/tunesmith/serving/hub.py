@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith.errors import BadInput, DiskFull, NotFound, Unavailable
 from tunesmith.serving.model_files import refuse_code
 from tunesmith.settings import Settings
-from tunesmith.store.artifacts import read_json, write_json
+from tunesmith.store.files import read_json, write_json
 
 FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 

@@ -74,11 +74,19 @@ def try_export(base: Path, quantization: str, settings: Settings) -> None:
 
 def space_needed(base: Path, quantization: str) -> int:
     """Bytes that a run of this base takes at most: checkpoints, the merged model in fp32, and its GGUF."""
+    gguf = _BYTES.get(quantization, 3.0)  # a k-quant is made of an f16 file beside it
+    return space_of_training(base) + int(_parameters(base) * (4 + gguf))
+
+
+def space_of_training(base: Path) -> int:
+    """Bytes of the checkpoints alone."""
+    return int(_parameters(base) * _CHECKPOINT_BYTES)
+
+
+def _parameters(base: Path) -> int:
     stored = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     precise = HfFolder(base).config.get("dtype", HfFolder(base).config.get("torch_dtype")) == "float32"
-    parameters = stored // (4 if precise else 2)
-    gguf = _BYTES.get(quantization, 3.0)  # a k-quant is made of an f16 file beside it
-    return int(parameters * (_CHECKPOINT_BYTES + 4 + gguf))
+    return stored // (4 if precise else 2)
 
 
 def _needed(settings: Settings, quantization: str) -> list[Part]:
@@ -98,17 +106,21 @@ def _converter(settings: Settings) -> Part:
     return Part("Converter", (root / "convert_hf_to_gguf.py").is_file(), f"{own} is there.")
 
 
-@lru_cache(1)
 def _quantizer() -> Part:
-    """Loaded once in a child: a wheel that is installed may still not fit this system's C library."""
     if shutil.which("llama-quantize"):
         return Part("Quantiser", True, "llama-quantize is on PATH.")
     try:
-        run_module("Loading the quantiser", "tunesmith.serving.quantize_child", "--check")
+        _load_quantizer()
     except TunesmithError as error:
         hint = "pip install 'tunesmith[train,serve]', put llama-quantize on PATH, or use the quantisation q8_0."
         return Part("Quantiser", False, error.message, hint)
     return Part("Quantiser", True, "ggml's own, in xllamacpp, loads.")
+
+
+@lru_cache(1)
+def _load_quantizer() -> None:
+    """In a child, and once where it succeeds: a wheel that is installed may still not fit this system's C library."""
+    run_module("Loading the quantiser", "tunesmith.serving.quantize_child", "--check")
 
 
 def _key(root: Path, base: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tunesmith.errors import BadInput
-from tunesmith.serving.hf_folder import HfFolder
+from tunesmith.serving.hf_folder import BASE_BEGINS, HfFolder
 from tunesmith.tasks.conversation import Message, Row
 from tunesmith.tasks.native_tools import Conversation, read_conversation
 from tunesmith.tasks.tools import (
@@ -57,7 +57,7 @@ def choose(folder: HfFolder, rows: Sequence[Row], system: str | None = None) -> 
         return None
     if declares_tools(folder) and all(_is_rendered(folder, conversation) for conversation in read[:_TRIED]):
         before = _with_system(folder, system) if system else ""
-        return _MARKS["own"] + before + folder.template
+        return _MARKS["own"] + before + BASE_BEGINS + folder.template
     return wrap(folder, system)
 
 
@@ -73,7 +73,7 @@ def wrap(folder: HfFolder, system: str | None = None) -> str:
     for name, part in parts.items():
         text = text.replace(f"[[{name}]]", _literal(part))
     text = text.replace("[[HAS_SYSTEM]]", "true" if _has_system(folder) else "false")
-    return _MARKS["wrapped"] + text + folder.template
+    return _MARKS["wrapped"] + text + BASE_BEGINS + folder.template
 
 
 def _has_system(folder: HfFolder) -> bool:

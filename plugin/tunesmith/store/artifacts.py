@@ -14,8 +14,6 @@ from pathlib import Path
 from tunesmith.errors import DiskFull, NotFound
 from tunesmith.settings import Settings
 from tunesmith.store.files import private_folder
-from tunesmith.store.files import read_json as read_json  # they were here before
-from tunesmith.store.files import write_json as write_json
 
 NOUNS = ("jobs", "files", "datasets", "cache")
 _ID = re.compile(r"[a-z]+-[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")

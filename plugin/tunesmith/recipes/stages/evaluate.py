@@ -4,13 +4,14 @@ be asked, beside what it would replace."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import Conflict, TunesmithError
 from tunesmith.evaluation import forgetting, gate
 from tunesmith.evaluation.forgetting import Forgetting
 from tunesmith.evaluation.metrics import Metrics
 from tunesmith.recipes import models
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.stages import against_live, baselines
+from tunesmith.recipes.stages.against_live import Live
 from tunesmith.recipes.stages.measuring import Measured, by_route
 from tunesmith.recipes.stages.shared import candidate, choice, rows_of
 from tunesmith.serving import routes
@@ -25,7 +26,7 @@ def run(context: Context) -> dict[str, Any]:
     task, target = context.task(), context.target()
     rows, in_sample = _questions(context)
     replaces = models.live_version(context.workspace, context.recipe.model_name)
-    live = against_live.find(context, task)
+    live = _live(context, task)
     deployment = target.deploy(candidate(context))
     target.parity(deployment).require()
     context.say("Parity proven: the served model sees the tokens that training used.")
@@ -64,6 +65,17 @@ def run(context: Context) -> dict[str, Any]:
         "forgetting": lost.as_dict() if lost else None,
         "gate": verdict.as_dict(),
     }
+
+
+def _live(context: Context, task: Task) -> Live | None:
+    """What the candidate is held to. A run that publishes nothing is measured in any case."""
+    try:
+        return against_live.find(context, task)
+    except Conflict as error:
+        if context.publishes:
+            raise
+        context.say(f"It is not held to the live version: {error.message}", level="warn")
+        return None
 
 
 def _questions(context: Context) -> tuple[list[Row], bool]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from tunesmith.datasets.build import LEARN_FROM
 from tunesmith.errors import Unavailable
-from tunesmith.jobs import queue
 from tunesmith.recipes import replacing
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.stages.export import quantization_of
@@ -72,10 +71,13 @@ def run(context: Context) -> dict[str, Any]:
 
 def _try_the_end(context: Context, base_model: Path) -> None:
     """What fails after the training costs all of it: converter, quantiser, target and disk are tried now."""
-    quantization = quantization_of(context)
-    context.workspace.artifacts.require_space(readiness.space_needed(base_model, quantization))
+    quantization, artifacts = quantization_of(context), context.workspace.artifacts
+    if not context.has_stage("export"):
+        artifacts.require_space(readiness.space_of_training(base_model))
+        return
+    artifacts.require_space(readiness.space_needed(base_model, quantization))
     readiness.try_export(base_model, quantization, context.settings)
-    if any(job.kind == "evaluate" for job in queue.jobs_of(context.workspace.database, context.run.id)):
+    if context.has_stage("evaluate"):
         _try_target(context.target(), base_model)
 
 

@@ -142,8 +142,8 @@ class OllamaTarget:
                 ollama.delete(live)
             if ollama_told.is_ours(ollama, deployment.model):
                 ollama.delete(deployment.model)
-            with suppress(TunesmithError):  # the export may be gone, and with it the name of what was uploaded
-                ollama_trial.let_go(ollama, gguf_file.read_seal(Path(deployment.gguf), verify=False).digest)
+            if uploaded := gguf_file.sealed_digest(Path(deployment.gguf)):  # it may have no tag yet
+                ollama_trial.let_go(ollama, uploaded)
 
     def routes(self, deployment: Deployment) -> list[Route]:
         """Whoever reaches Ollama asks the model as it is set up: Open WebUI, n8n's Ollama node, Paperless."""
