@@ -9,7 +9,7 @@ import tiny as tiny_model
 from conftest import Tiny
 from gguf_edit import copied, edited, with_other_template
 from tunesmith.errors import BadInput, NotFound, ParityError
-from tunesmith.serving import export, gguf_file
+from tunesmith.serving import export, gguf_file, own_template
 from tunesmith.serving.hf_folder import HfFolder
 from tunesmith.serving.merge import merge
 from tunesmith.settings import Settings
@@ -114,7 +114,7 @@ def test_unfinished_adapter_is_refused(tiny_base: tuple[Path, Path], tmp_path: P
 def test_gguf_says_what_the_model_says(tiny: Tiny) -> None:
     metadata = gguf_file.read_metadata(tiny.f16)
     assert metadata["llama.rope.freq_base"] == 50000.0
-    assert metadata["tokenizer.chat_template"] == tiny_model.TEMPLATE
+    assert metadata["tokenizer.chat_template"] == own_template.COMMENT + tiny_model.TEMPLATE
     assert metadata["tokenizer.ggml.eos_token_id"] == 2
     assert gguf_file.read_seal(tiny.f16).quantization == "f16"
 

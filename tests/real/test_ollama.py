@@ -27,10 +27,9 @@ from tunesmith_connectors.ollama import Ollama
 
 URL = os.environ.get("TUNESMITH_REAL_OLLAMA_URL", "")
 MORE = Path(os.environ.get("TUNESMITH_REAL_OLLAMA_MODELS", "/nonexistent"))
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not URL, reason="no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, such as http://127.0.0.1:11434"),
-]
+if not URL:
+    pytest.skip("no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, as http://127.0.0.1:11434", allow_module_level=True)
+pytestmark = pytest.mark.real
 NAME = "tunesmith-real-test"
 LONGEST = 150
 QUESTION = {"role": "user", "content": "RECEIPT\nTOTAL 12.50"}
