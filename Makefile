@@ -36,7 +36,7 @@ check: setup  ## Lint, types and architecture.
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_openapi.py
 
 test: check  ## All fast tests.
-	@$(BIN)/python -m pytest -q --ignore=tests/real
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/real
 
 test-real: setup  ## Real counterparts; one of them with SUITE=name (tests/real/test_name*.py). The largest only so.
 	@$(BIN)/python -m pytest -q $(if $(SUITE),tests/real/test_$(SUITE)*.py,tests/real $(LARGE:%=--ignore-glob='*/test_%*.py'))

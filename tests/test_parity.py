@@ -10,7 +10,7 @@ from gguf_edit import with_double_bos, with_foreign_bos, with_other_template
 from tunesmith.errors import BadInput, ParityError
 from tunesmith.serving import go_template
 from tunesmith.serving.hf_folder import HfFolder
-from tunesmith.serving.parity import CONVERSATIONS, ParityReport, with_system
+from tunesmith.serving.parity import CONVERSATIONS, ParityReport, Reply, Step, other_answer, with_system
 from tunesmith.serving.targets.llamacpp import LlamaCppTarget
 from tunesmith.settings import Settings
 
@@ -68,6 +68,40 @@ def test_system_prompt_of_the_model_is_put_in_once() -> None:
     assert with_system(bare, "S")[0] == {"role": "system", "content": "S"}
     assert with_system(own, "S") == own
     assert with_system(bare, None) == bare
+
+
+def reply(*tokens: tuple[str, str, float], prompt: int = 9, ended: bool = False) -> Reply:
+    """Each token with the runner-up, and by how much it leads."""
+    steps = [Step(token, {token: -0.1, other: -0.1 - lead}) for token, other, lead in tokens]
+    return Reply(prompt, "".join(step.token for step in steps), steps, ended)
+
+
+def test_a_near_tie_may_fall_either_way() -> None:
+    """'Receipt' and 'Statement' lay 0.18 apart, and a good model was refused."""
+    chat = reply(("a", "b", 3.0), ("Receipt", "Statement", 0.18), ("x", "y", 5.0))
+    raw = reply(("a", "b", 3.1), ("Statement", "Receipt", 0.02), ("z", "y", 5.0))
+    assert other_answer(chat, raw) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        reply(("a", "b", 3.0), ("c", "d", 4.0), prompt=8),
+        reply(("b", "a", 3.0), ("c", "d", 4.0)),
+        reply(("a", "b", 3.0), ended=True),
+        Reply(9, "ab"),
+    ],
+    ids=["tokens", "choice", "end", "text"],
+)
+def test_another_prompt_or_a_clear_choice_is_a_difference(raw: Reply) -> None:
+    assert other_answer(reply(("a", "b", 3.0), ("c", "d", 4.0)), raw)
+
+
+def test_answers_are_compared_as_far_as_both_go() -> None:
+    whole = reply(("a", "b", 3.0), ("c", "d", 4.0))
+    assert other_answer(whole, reply(("a", "b", 3.0))) is None
+    assert other_answer(whole, Reply(9, None)) is None, "what cannot be read says nothing"
+    assert other_answer(whole, Reply(8, None)), "its prompt does"
 
 
 LLAMA = (

@@ -6,6 +6,7 @@ TUNESMITH_REAL_OLLAMA_MODELS, a folder of Hugging Face folders.
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,10 @@ from tunesmith_connectors.ollama import Ollama
 
 URL = os.environ.get("TUNESMITH_REAL_OLLAMA_URL", "")
 MORE = Path(os.environ.get("TUNESMITH_REAL_OLLAMA_MODELS", "/nonexistent"))
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not URL, reason="no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, such as http://127.0.0.1:11434"),
-]
-NAME = "tunesmith-real-test"
+if not URL:
+    pytest.skip("no real Ollama: set TUNESMITH_REAL_OLLAMA_URL, as http://127.0.0.1:11434", allow_module_level=True)
+pytestmark = pytest.mark.real
+NAME = f"tunesmith-real-{secrets.token_hex(3)}"  # two suites at one Ollama do not meet
 LONGEST = 150
 QUESTION = {"role": "user", "content": "RECEIPT\nTOTAL 12.50"}
 

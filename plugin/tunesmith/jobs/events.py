@@ -41,7 +41,8 @@ def append(
         retried(add, patience_s=patience_s)
     except Exception as error:
         reason = (str(error) or repr(error)).splitlines()[0]
-        log.warning("An event of %s was lost (%s): %s", run_id, reason, message)
+        readable = message.encode("utf-8", "backslashreplace").decode()  # half a character may be why it was lost
+        log.warning("An event of %s was lost (%s): %s", run_id, reason, readable)
 
 
 def read(
