@@ -25,7 +25,7 @@ from tunesmith.store.workspace import Workspace
 log = logging.getLogger(__name__)
 
 BADLY = frozenset({"failed", "cancelled"})
-KEPT = frozenset({"log.txt", "outcome.json", "error.json"})  # of an export's folder, beside the seal of its GGUF
+KEPT = frozenset({"log.txt", "outcome.json", "error.json"})  # of an export's folder
 
 
 def step(workspace: Workspace) -> None:
@@ -59,6 +59,7 @@ def tidy(workspace: Workspace, run_id: str, *, ending: Job | None = None) -> Non
         if not _was_published(workspace, run):
             there = _remove_files(workspace, jobs)
             _remove_from_target(workspace, run, jobs)
+            _remove_seals(workspace, jobs)
             if there:
                 events.append(workspace.database, run_id, "Its candidate was not published and is taken away.")
         if ending is None:  # else the mark would be there should the run go on after all
@@ -84,6 +85,14 @@ def _remove_files(workspace: Workspace, jobs: list[Job]) -> bool:
                     found = True
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return found
+
+
+def _remove_seals(workspace: Workspace, jobs: list[Job]) -> None:
+    """Last: the target is told by them what was uploaded."""
+    for job in jobs:
+        if job.kind == "export" and job.attempts:
+            for path in workspace.artifacts.job(job.id).glob(f"*{SEAL}"):
+                path.unlink()
 
 
 def _remove_from_target(workspace: Workspace, run: Run, jobs: list[Job]) -> None:
