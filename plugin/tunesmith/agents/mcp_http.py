@@ -10,16 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith.agents.operation import Context
-from tunesmith.api.dependencies import identify
-from tunesmith.api.problems import answer
-from tunesmith.errors import TunesmithError
+from tunesmith.api.dependencies import CALLER
 from tunesmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,14 +50,8 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         state = request.app.state
-        scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
-        try:
-            caller = await run_in_threadpool(identify, state.workspace, secret if scheme.lower() == "bearer" else None)
-        except TunesmithError as error:
-            refusal = answer(request, error.status, error.error_code, error.message, error.hint)
-            await refusal(scope, receive, send)
-            return
         manager = self._manager or await self._start(state.workspace.settings)
+        caller = scope[CALLER]  # nobody comes here without a key: see `api.limits`
         context = Context(state.workspace, state.pool, state.http, caller)
         await manager.handle_request({**scope, CONTEXT: context}, receive, send)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import httpx
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from tunesmith.api import keys
 from tunesmith.errors import Forbidden, Unauthorized
@@ -39,6 +40,12 @@ IdempotencyKey = Annotated[
     str | None,
     Header(max_length=200, description="The same create sent again with the same key gives what it made before."),
 ]
+
+
+def secret_of(request: Request) -> str | None:
+    """The key in a request's headers, known or not."""
+    scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
+    return secret if scheme.lower() == "bearer" else None
 
 
 def identify(workspace: Workspace, secret: str | None) -> keys.Caller:

@@ -3,14 +3,13 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunesmith import __version__
 from tunesmith.api import keys
-from tunesmith.api.dependencies import WorkspaceDep
+from tunesmith.api.dependencies import WorkspaceDep, secret_of
 from tunesmith.api.routing import SafeRoute
 from tunesmith.errors import DiskFull
 from tunesmith.serving import readiness
@@ -62,8 +61,8 @@ def _unready(workspace: Workspace) -> tuple[str, str] | None:
 
 
 def _has_key(request: Request) -> bool:
-    scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
+    secret = secret_of(request)
     try:
-        return scheme.lower() == "bearer" and keys.identify(request.app.state.workspace, secret) is not None
+        return secret is not None and keys.identify(request.app.state.workspace, secret) is not None
     except SQLAlchemyError:
         return False  # nobody can tell who asks

@@ -5,14 +5,13 @@ FastAPI reads a body before it asks for a key, and 4 MB of JSON can take 125 MB 
 
 from fastapi import params
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunesmith.api.dependencies import CALLER, identify, needs
+from tunesmith.api.dependencies import CALLER, identify, needs, secret_of
 from tunesmith.api.problems import answer
 from tunesmith.errors import BadInput, TooLarge, TunesmithError
 
@@ -49,8 +48,7 @@ class Limits:
     async def _let_in(self, request: Request, scope: Scope, receive: Receive) -> Receive:
         """Where the application gets its body from. Raises Unauthorized, Forbidden, TooLarge, BadInput."""
         workspace = request.app.state.workspace
-        scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
-        known = await run_in_threadpool(identify, workspace, secret if scheme.lower() == "bearer" else None)
+        known = await run_in_threadpool(identify, workspace, secret_of(request))
         scope[CALLER] = known
         if request.headers.get("content-type", "").startswith("multipart/") and _takes_form(_route(request)):
             needs("train")(known)
