@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from fakes.chat_model import ChatModel
 from fakes.http_app import Answer, HttpApp
+from releases import record
 from service import KEY, extraction_rows
 from tunesmith import json_safely
 from tunesmith.api import keys
@@ -42,7 +43,7 @@ def serving(home: Path, server: HttpApp) -> Iterator[TestClient]:
         deployment: dict[str, Any] = dict.fromkeys(("gguf", "hf_dir", "digest", "system", "quantization"), "")
         deployment |= {"target": "ollama", "name": name, "version": "run-1", "model": f"{name}:run-1"}
         deployment |= {"stop": [], "num_ctx": 512}
-        models.record(workspace, models.Release(name, "run-1", "run-1", "base", "v", task, deployment, {}))
+        record(workspace, models.Release(name, "run-1", "run-1", "base", "v", task, deployment, {}))
     app = create_app(workspace=workspace)
     with TestClient(app, headers={"Authorization": f"Bearer {KEY}"}, raise_server_exceptions=False) as client:
         yield client

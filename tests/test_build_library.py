@@ -10,12 +10,13 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from fakes.paperless import FakePaperless
+from releases import record
 from test_paperless import document, lines
 from tunesmith.datasets.build import version_id
 from tunesmith.datasets.report import DatasetReport
 from tunesmith.errors import Unavailable
 from tunesmith.jobs import events
-from tunesmith.recipes import models, suggest
+from tunesmith.recipes import suggest
 from tunesmith.recipes.context import Context
 from tunesmith.recipes.models import Release
 from tunesmith.recipes.schema import Recipe
@@ -52,7 +53,7 @@ def workspace(tmp_path: Path, fake: FakePaperless, monkeypatch: pytest.MonkeyPat
     settings = Settings(home=tmp_path / "home", paperless_url=fake.url, paperless_token=SecretStr("secret"))
     opened = Workspace.open(settings)
     task = {"name": "extraction", "spec": Extraction().spec}
-    models.record(opened, Release("shops", "run-0", "run-0", "base", "0" * 16, task, {}, {}))
+    record(opened, Release("shops", "run-0", "run-0", "base", "0" * 16, task, {}, {}))
     yield opened
     opened.close()
 

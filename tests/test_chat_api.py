@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from fakes.chat_model import ChatModel
 from fakes.http_app import Answer, HttpApp
 from fakes.ollama import FakeOllama
+from releases import record
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.errors import BadInput, Unavailable
@@ -50,7 +51,7 @@ def serving(tmp_path: Path, server: HttpApp, **more: Any) -> Workspace:
         **more,
     }
     task = {"name": "chat", "spec": {}}
-    models.record(workspace, models.Release("m", "run-1", "run-1", "base", "v", task, deployment, {}))
+    record(workspace, models.Release("m", "run-1", "run-1", "base", "v", task, deployment, {}))
     return workspace
 
 

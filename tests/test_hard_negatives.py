@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Tiny
+from releases import record
 from service import Service
 from test_import import different
 from tiny import build_tiny_model
@@ -64,7 +65,7 @@ def live(workspace: Workspace, tiny: Tiny) -> str:
     """A published model that guesses: of two labels, it gets about half right."""
     deployment = LlamaCppTarget(workspace.settings).deploy(tiny.candidate()).as_dict()
     task = {"name": "classification", "spec": Classification({"labels": list(LABELS)}).spec}
-    models.record(workspace, Release("kinds", "run-0", "run-0", "tiny", "0" * 16, task, deployment, {}))
+    record(workspace, Release("kinds", "run-0", "run-0", "tiny", "0" * 16, task, deployment, {}))
     return "kinds"
 
 

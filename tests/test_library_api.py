@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from fakes.paperless import FakePaperless
+from releases import record
 from test_paperless import document, lines
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.cli.main import app as command_line
-from tunesmith.recipes import answering, models, suggest
+from tunesmith.recipes import answering, suggest
 from tunesmith.recipes.models import Release
 from tunesmith.serving.targets.base import Endpoint
 from tunesmith.settings import Settings, get_settings
@@ -40,7 +41,7 @@ def workspace(tmp_path: Path, fake: FakePaperless) -> Workspace:
     task = {"name": "extraction", "spec": Extraction().spec}
     deployment = {"target": "llamacpp", "name": "extractor", "version": "run-1", "model": "extractor:run-1"}
     deployment |= {"gguf": "", "hf_dir": "", "digest": "", "system": None, "stop": [], "num_ctx": 0, "quantization": ""}
-    models.record(opened, Release("extractor", "run-1", "run-1", "base", "0" * 16, task, deployment, {}))
+    record(opened, Release("extractor", "run-1", "run-1", "base", "0" * 16, task, deployment, {}))
     return opened
 
 

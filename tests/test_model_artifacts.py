@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from releases import record
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.cli import inspect
@@ -58,7 +59,7 @@ def published(workspace: Workspace) -> dict[str, Path]:
     (folders["train"] / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     (folders["train"] / "adapter" / "elsewhere").symlink_to("/etc/passwd")
     (folders["export"] / "model-q8_0.gguf").write_bytes(b"GGUF" + bytes(100))
-    models.record(
+    record(
         workspace,
         models.Release(
             name="receipts",

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from conftest import Tiny
+from releases import record
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.recipes import models
@@ -37,7 +38,7 @@ def publish(workspace: Workspace, tiny: Tiny) -> None:
         deployment=LlamaCppTarget(workspace.settings).deploy(candidate).as_dict(),
         evaluation={},
     )
-    models.record(workspace, release)
+    record(workspace, release)
 
 
 def test_a_moved_data_folder_still_answers(tiny: Tiny, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from fakes.paperless import FakePaperless
+from releases import record
 from test_paperless import FIELDS, document, lines
 from tunesmith.datasets import suggestions
 from tunesmith.datasets.library import Library
 from tunesmith.errors import BadInput, Unavailable
-from tunesmith.recipes import answering, models, suggest
+from tunesmith.recipes import answering, suggest
 from tunesmith.recipes.models import Release
 from tunesmith.serving.pool import ServerPool
 from tunesmith.serving.targets.base import Endpoint
@@ -52,7 +53,7 @@ def workspace(tmp_path: Path, fake: FakePaperless, monkeypatch: pytest.MonkeyPat
 
 def publish(workspace: Workspace, version: str) -> None:
     task = {"name": "extraction", "spec": Extraction().spec}
-    models.record(workspace, Release("extractor", version, version, "base", "0" * 16, task, {}, {}))
+    record(workspace, Release("extractor", version, version, "base", "0" * 16, task, {}, {}))
 
 
 class Model:

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fakes.receiver import Receiver
+from releases import record
 from tunesmith.api import keys
 from tunesmith.app import create_app
 from tunesmith.jobs import deliveries, outbox, queue
@@ -161,7 +162,7 @@ def test_publishing_and_rolling_back_are_told_once(
     deployment = dict.fromkeys(Deployment.__dataclass_fields__, "") | {"target": "llamacpp"}
     for version in ("run-a", "run-b", "run-b"):  # the last one again, as after kill -9
         details = {"base_model": "b", "dataset_version": "d", "task": {"name": "chat"}, "evaluation": {}}
-        models.record(workspace, models.Release("m", version, version, deployment=deployment, **details))
+        record(workspace, models.Release("m", version, version, deployment=deployment, **details))
     models.roll_back(workspace, "m")
     dispatch(workspace)
     assert receiver.types() == ["model.published", "model.published", "model.rolled_back"]

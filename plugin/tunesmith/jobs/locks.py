@@ -1,6 +1,5 @@
 """Lock files: held by a process, and free again when it is gone, however it went."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Sequence
@@ -9,14 +8,12 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import quote
 
-from tunesmith.store.files import private_file
+from tunesmith.store.files import private_file, take
 
 
 def try_lock(lock: IO[str]) -> bool:
     """Whether this process now holds the lock file. It is free again when the process is gone."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take(lock):
         return False
     lock.truncate(0)
     lock.write(str(os.getpid()))

@@ -38,12 +38,6 @@ class Release:
     evaluation: dict[str, Any]
 
 
-def record(workspace: Workspace, release: Release) -> None:
-    """Make a version live in our own books. Doing it twice changes nothing."""
-    with workspace.database.write() as session:
-        _record(session, release)
-
-
 def publish_release(workspace: Workspace, release: Release, *, replaces: str | None, recheck: Recheck) -> Change:
     """Put a new version live, once. `replaces`: the version that it was measured against (None: there was none), which
     must be the live one still. `recheck`: raises when something else speaks against it by now.
@@ -61,7 +55,7 @@ def publish_release(workspace: Workspace, release: Release, *, replaces: str | N
         def in_books(session: Session) -> ModelVersion:
             model = session.get(Model, release.name, with_for_update=True)
             _require_live(release.name, model, replaces)  # should the lock have been lost with its connection
-            return _record(session, release)
+            return record(session, release)
 
         return changes.routed(workspace, changes.go_live(workspace, deployment, in_books), deployment, [])
 
@@ -254,7 +248,8 @@ def _version(session: Session, name: str, version: str | None) -> ModelVersion |
     return session.scalars(query).first()
 
 
-def _record(session: Session, release: Release) -> ModelVersion:
+def record(session: Session, release: Release) -> ModelVersion:
+    """Make a version live in the database. The caller holds its name, and has promoted it at its target."""
     row = _version(session, release.name, release.version)
     if row is None:
         row = ModelVersion(**vars(release))

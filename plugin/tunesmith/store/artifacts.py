@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tunesmith.errors import DiskFull, NotFound
 from tunesmith.settings import Settings
-from tunesmith.store.files import private_folder
+from tunesmith.store.files import private_folder, take
 
 NOUNS = ("jobs", "files", "datasets", "cache")
 _ID = re.compile(r"[a-z]+-[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
@@ -130,12 +130,11 @@ def _locked(folder: Path) -> Iterator[None]:
 def _in_use(folder: Path) -> bool:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody has it, or nobody can tell
+        return not take(handle)
+    except OSError:  # nobody can tell
         return True
     finally:
         os.close(handle)
-    return False
 
 
 def sha256_of(chunks: Iterable[bytes]) -> str:

@@ -1,8 +1,9 @@
 """One atomic write: a reader, or the next start after a power cut, sees the whole file or the one before it.
 
-What is written is readable by its owner only, whatever the folder around it allows.
+What is written is readable by its owner only, whatever the folder around it allows. Beside it, the one lock of a file.
 """
 
+import fcntl
 import json
 import os
 import tempfile
@@ -80,3 +81,13 @@ def _tighten(path: Path, mode: int) -> None:
     if found & ~mode:
         with suppress(PermissionError):
             path.chmod(found & mode)
+
+
+def take(lock: IO[Any] | int) -> bool:
+    """Whether this process now holds an open file or folder alone. It is free again when that is closed, or the process
+    gone. Raises OSError where the disk knows no locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

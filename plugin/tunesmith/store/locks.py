@@ -4,7 +4,6 @@ With Postgres it is an advisory lock of a transaction, which ends with its conne
 one machine: it is a locked file in the data folder, which the system frees with the process.
 """
 
-import fcntl
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from sqlalchemy import func, select
 
 from tunesmith.errors import Unavailable
 from tunesmith.store.database import Database
+from tunesmith.store.files import take
 
 POLL_S = 0.05
 
@@ -38,15 +38,7 @@ def held(database: Database, home: Path, name: str, patience_s: float = 60.0) ->
 def _file(path: Path, name: str, patience_s: float) -> Iterator[None]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as lock:  # never deleted: another one may wait for this very file
-
-        def take() -> bool:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        _wait(take, name, patience_s)
+        _wait(lambda: take(lock), name, patience_s)
         yield
 
 
